@@ -1,0 +1,43 @@
+"""The errors that a person or the caller above can act on.
+
+LedgerWorkerError
+├── SettingsError            a setting is missing or contradicts another        → fix the setting, start again
+├── RefusedByGuardError      a guard refuses the action (exit 5)                → the message says what must change first
+├── NothingMatchedError      the id or filter given names nothing (exit 3)
+├── PartUnavailableError     Kafka, Postgres or the brokerage does not answer   → wait, or start it
+├── TopicsError              topics differ from the manifest in a way that loses order or data
+├── RevisionError            the database's revision is not one this release can use
+└── DataRefusedError         the database refuses these rows for what they contain → bisect, quarantine
+"""
+
+
+class LedgerWorkerError(Exception):
+    """Base of all; its text is one sentence for a person."""
+
+
+class SettingsError(LedgerWorkerError):
+    """A setting is missing or contradicts another."""
+
+
+class RefusedByGuardError(LedgerWorkerError):
+    """A guard refuses the action; nothing was changed."""
+
+
+class NothingMatchedError(LedgerWorkerError):
+    """The id or filter names nothing."""
+
+
+class PartUnavailableError(LedgerWorkerError):
+    """Kafka, Postgres or the brokerage does not answer."""
+
+
+class TopicsError(LedgerWorkerError):
+    """The topics differ from the manifest in a way that loses order or data."""
+
+
+class RevisionError(LedgerWorkerError):
+    """The database's revision is not one that this release can use."""
+
+
+class DataRefusedError(LedgerWorkerError):
+    """The database refuses rows for what they contain, not for its own state."""

@@ -1,0 +1,26 @@
+"""A record as it was read from a command topic, before anything was believed about it."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+Headers = tuple[tuple[bytes, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """One Kafka record, byte for byte; header names are bytes, for Kafka does not promise that they are text."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    def digest(self) -> bytes:
+        """SHA-256 over key and value, each with its length: tells a topic that was made again from the one we read."""
+        digest = sha256()
+        for part in (self.key, self.value):
+            digest.update(b"-" if part is None else b"%d:" % len(part) + part)
+        return digest.digest()
