@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +19,9 @@ class Call:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def answer(self, status: str = "200 OK", body: bytes = b'{"code":0,"message":"success","data":{}}', extra: str = "") -> None:
+    async def answer(
+        self, status: str = "200 OK", body: bytes = b'{"code":0,"message":"success","data":{}}', extra: str = ""
+    ) -> None:
         head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
         self.writer.write(head.encode() + body)
         await self.writer.drain()
@@ -41,12 +44,11 @@ Script = Callable[[Call], Awaitable[None]]
 
 @dataclass
 class RawBrokerage:
+    script: Script
     port: int = 0
     calls: list[Call] = field(default_factory=list)
     connections: int = 0
-    script: Script | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -55,27 +57,49 @@ class RawBrokerage:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         number = self.connections
-        self.writers.append(writer)
+        while not writer.is_closing():
+            head = await reader.readuntil(b"\r\n\r\n")
+            named = re.search(rb"(?i)\r\ncontent-length: ([0-9]+)\r\n", head)
+            body = await reader.readexactly(int(named[1]) if named else 0)
+            call = Call(head, body, number, reader, writer)
+            self.calls.append(call)
+            self.arrived.set()
+            await self.script(call)
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def raw_server(serve: Serve) -> AsyncIterator[int]:
+    """Serve raw connections; yields the port. At the end every connection is dropped and waited for."""
+    writers: list[asyncio.StreamWriter] = []
+    serving: set[asyncio.Future[object]] = set()
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = asyncio.current_task()
+        assert own is not None
+        serving.add(own)
+        writers.append(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while not writer.is_closing():
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
-                call = Call(head, await reader.readexactly(length), number, reader, writer)
-                self.calls.append(call)
-                self.arrived.set()
-                assert self.script is not None
-                await self.script(call)
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(tracked, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        if serving:
+            await asyncio.wait(serving, timeout=5)
+        for writer in writers:
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
 async def raw_brokerage(script: Script) -> AsyncIterator[RawBrokerage]:
     brokerage = RawBrokerage(script=script)
-    server = await asyncio.start_server(brokerage.serve, "127.0.0.1", 0)
-    brokerage.port = server.sockets[0].getsockname()[1]
-    try:
+    async with raw_server(brokerage.serve) as brokerage.port:
         yield brokerage
-    finally:
-        server.close()
-        for writer in brokerage.writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)
