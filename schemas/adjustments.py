@@ -1,5 +1,6 @@
 """Commands of the adjustments topic: cash and positions, for good or for a while."""
 
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -37,7 +38,17 @@ class PositionAdjustPayload(Payload):
     remark: Text | None = None
 
 
-class TempAdjustCash(Payload):
+class TempAdjustPayload(Payload):
+    """Temp Adjust, what both legs have."""
+
+    expires_at: WholeSecond
+
+    @override
+    def lapses_at(self) -> datetime:
+        return self.expires_at
+
+
+class TempAdjustCash(TempAdjustPayload):
     """Temp Adjust, the cash leg: buying power until `expires_at`."""
 
     security_type: Literal["CASH"]
@@ -46,11 +57,10 @@ class TempAdjustCash(Payload):
     amount: CashAmount
     biz_code: Name
     remark: TaggedRemark
-    expires_at: WholeSecond
     op_user: Name
 
 
-class TempAdjustStock(Payload):
+class TempAdjustStock(TempAdjustPayload):
     """Temp Adjust, the stock leg: a position until `expires_at`. `cost_price` is the total cost."""
 
     model_config = ConfigDict(json_schema_extra=exactly_one("counter_id", "symbol"))
@@ -65,7 +75,6 @@ class TempAdjustStock(Payload):
     position_side: Literal["LONG", "SHORT"]
     biz_code: Name
     remark: TaggedRemark
-    expires_at: WholeSecond
     op_user: Name
 
     @model_validator(mode="after")

@@ -108,18 +108,20 @@ ABOUT: dict[Code, About] = {
     Code.REFERENCE_INVALID: _policy(
         "The reference names a rejected, unknown, later or wrongly typed command, or another account's number."
     ),
-    Code.SYMBOL_UNUSABLE: _policy(
-        "The route of Temp Adjust in use takes no `symbol`: name the stock by `counter_id`."
-    ),
+    Code.SYMBOL_UNUSABLE: _policy("The route of Temp Adjust in use takes no `symbol`: name the stock by `counter_id`."),
     Code.ALREADY_ENDED: _policy("The temporary adjustment had already ended.", Advice.NOTHING),
     Code.NOT_APPLIED: _policy("Evidence or a person showed that the call in doubt was not applied."),
     Code.CANCELLED: _policy("An operator cancelled it before any call was made."),
     Code.DISCARDED: _policy("An operator discarded it while it was parked without a call in doubt."),
     Code.IN_DOUBT: _policy("The call may or may not have been applied; resolution goes on.", Advice.WAIT),
-    Code.PARKED: _policy("Resolution by the machine gave up; a person decides, and an outcome follows.", Advice.CALL_US),
+    Code.PARKED: _policy(
+        "Resolution by the machine gave up; a person decides, and an outcome follows.", Advice.CALL_US
+    ),
     Code.CORRECTED: _policy("An earlier verdict proved wrong; the event tells what is now known.", Advice.CALL_US),
     Code.ORDER_ENDED: About(
-        "brokerage", "The order ended otherwise (filled, refused, expired) before it could be withdrawn.", Advice.NOTHING
+        "brokerage",
+        "The order ended otherwise (filled, refused, expired) before it could be withdrawn.",
+        Advice.NOTHING,
     ),
 }
 
@@ -155,9 +157,9 @@ def as_markdown() -> str:
         f"| `{code}` | {about.origin} | {about.meaning} | {about.advice.partition(':')[0]} |"
         for code, about in ABOUT.items()
     ]
-    lines += [
+    lines.append(
         f"| `{BROKERAGE_PREFIX}…` | brokerage | The brokerage refused; the rest is its own code in upper case"
         " (`BROKERAGE_PARAM_ERROR`, `BROKERAGE_STOCK_NOT_EXISTS`, `BROKERAGE_400`), `error.message` its own words. "
-        f"| {Advice.NEW_ID.partition(':')[0]} |",
-    ]
+        f"| {Advice.NEW_ID.partition(':')[0]} |"
+    )
     return "\n".join(lines) + "\n"

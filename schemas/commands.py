@@ -42,7 +42,5 @@ MODELS: dict[str, type[Envelope]] = {
 ADJUSTMENTS: frozenset[str] = frozenset(
     {CommandType.CASH_ADJUST, CommandType.POSITION_ADJUST, CommandType.TEMP_ADJUST, CommandType.TEMP_EXPIRE}
 )
-FREEZES: frozenset[str] = frozenset(
-    {CommandType.CASH_FREEZE, CommandType.CASH_UNFREEZE, CommandType.CASH_DEBIT_FROZEN}
-)
+FREEZES: frozenset[str] = frozenset({CommandType.CASH_FREEZE, CommandType.CASH_UNFREEZE, CommandType.CASH_DEBIT_FROZEN})
 ORDERS: frozenset[str] = frozenset({CommandType.ORDER_PLACE, CommandType.ORDER_MODIFY, CommandType.ORDER_WITHDRAW})

@@ -1,5 +1,6 @@
 """What all commands share: who means what for which account, and until when."""
 
+from datetime import datetime
 from typing import Any
 
 from schemas.references import Referred
@@ -12,6 +13,10 @@ class Payload(Strict):
 
     def refers_to(self) -> Referred | None:
         """Return what an earlier command made and this one needs, if anything."""
+        return None
+
+    def lapses_at(self) -> datetime | None:
+        """Return when what this makes ends by itself, if it does."""
         return None
 
 

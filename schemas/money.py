@@ -1,7 +1,7 @@
-"""Amounts, quantities and prices: plain decimals in strings, kept as written.
+r"""Amounts, quantities and prices: plain decimals in strings, kept as written.
 
 A JSON number would lose digits on its way through somebody's float, so none is taken. The grammar is
-`(0|[1-9][0-9]{0,17})(\\.[0-9]{1,10})?`: no sign, no exponent, no blanks, no underscores, no leading zeros.
+`(0|[1-9][0-9]{0,17})(\.[0-9]{1,10})?`: no sign, no exponent, no blanks, no underscores, no leading zeros.
 """
 
 import re

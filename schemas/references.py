@@ -40,9 +40,7 @@ class Reference(Strict):
         if self.command_id is None and number is None:
             raise refusal(Code.FIELD_MISSING, f"needs command_id or {self.number_field}")
         if self.command_id is not None and number is not None:
-            raise refusal(
-                Code.FIELD_CONFLICT, f"takes command_id or {self.number_field}, not both", self.number_field
-            )
+            raise refusal(Code.FIELD_CONFLICT, f"takes command_id or {self.number_field}, not both", self.number_field)
         return self
 
     def referred(self, kind: Kind) -> Referred:

@@ -24,12 +24,12 @@ def content_hash(command: dict[str, Any]) -> bytes:
 
 
 def _canonical(value: Any) -> Any:  # noqa: ANN401
-    match value:
-        case dict():
-            return {name: _canonical(member) for name, member in value.items() if member is not None}
-        case list():
-            return [_canonical(member) for member in value]
-        case Number():
-            return {value.text: None}  # no object looks like this here, for a null member is absent
-        case _:
-            return value
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return {name: _canonical(member) for name, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_canonical(member) for member in value]
+    if isinstance(value, Number):
+        return {value.text: None}  # no object looks like this here, for a null member is absent
+    return value

@@ -1,12 +1,12 @@
 """The first stage: what is this record? Nothing but looking: no I/O, no clock, and no input makes it raise.
 
 A record whose identity cannot be read is malformed. With an identity, the first thing wrong is named, in this order:
-key missing, key of another account, type missing or unknown, topic of other types, then the fields in the order in
-which the record has them, absent ones last.
+key missing, key of another account, type missing or unknown, topic of other types, then the fields in the record's
+own sequence, and last those that it lacks in the sequence of the documentation.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.codes import ABOUT, Code
-from schemas.commands import DEPTH_MAX, MODELS, VALUE_BYTES_MAX
+from schemas.commands import DEPTH_MAX, MODELS, VALUE_BYTES_MAX, CommandType
 from schemas.envelope import Envelope
 from schemas.references import Referred
 from schemas.text import ACCOUNT_NO_PATTERN, UUID_PATTERN
@@ -23,19 +23,26 @@ from worker.ledger.content import content_hash
 from worker.ledger.records import Headers, RawRecord
 from worker.ledger.strict_json import NotOneObjectError, read_object
 
+Wrong = tuple[Code, str, str | None]  # code, message, field
+Path = tuple[str, ...]
 TopicTypes = Mapping[str, frozenset[str]]  # topic name → the command types that belong on it
 
-MESSAGE_MAX = 500
 NAME_MAX = 64
-_UNION_TAGS = frozenset({"CASH", "STOCK"})  # pydantic puts the variant of temp.adjust into an error's place
+_FINDINGS = {  # pydantic's types of error that our models can raise, less those of objects
+    "literal_error": (Code.VALUE_UNKNOWN, "must be {expected}"),
+    "union_tag_invalid": (Code.VALUE_UNKNOWN, "must be one of {expected_tags}"),
+    "greater_than_equal": (Code.OUT_OF_RANGE, "must be at least {ge}"),
+    "less_than_equal": (Code.OUT_OF_RANGE, "must be at most {le}"),
+    "string_type": (Code.FIELD_TYPE, "must be a string"),
+    "int_type": (Code.FIELD_TYPE, "must be a JSON integer"),
+    "bool_type": (Code.FIELD_TYPE, "must be true or false"),
+}
 
 _is_uuid = re.compile(UUID_PATTERN).fullmatch
 _is_account_no = re.compile(ACCOUNT_NO_PATTERN).fullmatch
 _unprintable = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _has_control = re.compile("[\x00-\x1f]").search
-_is_traceparent = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-).fullmatch
+_is_traceparent = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _validators = {name: model.__pydantic_validator__ for name, model in MODELS.items()}
 
 
@@ -72,55 +79,55 @@ def _read(value: bytes | None) -> dict[str, Any] | Malformed:
     return read
 
 
-def _wrong_place(key: bytes | None, read: dict[str, Any], belonging: frozenset[str]) -> tuple[Code, str, str | None] | None:
+def _wrong_place(key: bytes | None, read: dict[str, Any], belonging: frozenset[str]) -> Wrong | None:
     if key is None:
         return Code.KEY_MISSING, "the record has no key; it must be the account_no", None
     if key != read["account_no"].encode("ascii"):
         return Code.KEY_MISMATCH, "the record's key is not its account_no", "account_no"
-    match read.get("type"):
-        case None:
-            return Code.FIELD_MISSING, "type: is required", "type"
-        case str() as command_type if command_type not in MODELS:
-            return Code.TYPE_UNKNOWN, "type: is none of the known command types", "type"
-        case str() as command_type if command_type not in belonging:
-            return Code.WRONG_TOPIC, f"type: {command_type} belongs on another topic", "type"
-        case str():
-            return None
-        case _:
-            return Code.FIELD_TYPE, "type: must be a string", "type"
+    return _wrong_type(read.get("type"), belonging)
 
 
-def _first_wrong(error: ValidationError, read: dict[str, Any]) -> tuple[Code, str, str]:
-    details = [(_path(detail), detail) for detail in error.errors(include_url=False, include_input=False)]
-    path, first = min(details, key=lambda found: _position(found[0], read))
-    code, text = _named(first, _member(path, read))
-    field = ".".join(_clean(name, NAME_MAX) for name in path)
-    return code, f"{field}: {text}"[:MESSAGE_MAX], field
+def _wrong_type(command_type: object, belonging: frozenset[str]) -> Wrong | None:
+    if command_type is None:
+        return Code.FIELD_MISSING, "type: is required", "type"
+    if not isinstance(command_type, str):
+        return Code.FIELD_TYPE, "type: must be a string", "type"
+    if command_type not in MODELS:
+        return Code.TYPE_UNKNOWN, "type: is none of the known command types", "type"
+    if command_type not in belonging:
+        return Code.WRONG_TOPIC, f"type: {command_type} belongs on another topic", "type"
+    return None
 
 
-def _path(detail: ErrorDetails) -> tuple[str, ...]:
-    """Return the names from the root to the field to blame."""
+def _first_wrong(error: ValidationError, read: dict[str, Any]) -> Wrong:
+    tagged = read["type"] == CommandType.TEMP_ADJUST
+    found = {_path(detail, tagged): detail for detail in reversed(error.errors(include_url=False, include_input=False))}
+    path = next((place for place in _places(read) if place in found), None) or next(reversed(found))
+    code, text = _named(found[path], _member(path, read))
+    field = ".".join(_clean(name) for name in path)
+    return code, f"{field}: {text}", field
+
+
+def _path(detail: ErrorDetails, tagged: bool) -> Path:
+    """Return the names from the root to the field to blame; `tagged` is of a payload in variants, pydantic names them."""
     path = tuple(str(part) for part in detail["loc"])
-    if path[1:2] and path[1] in _UNION_TAGS:
-        path = path[:1] + path[2:]
     if detail["type"].startswith("union_tag"):
         return (*path, "security_type")
+    if tagged and path[0] == "payload":
+        path = path[:1] + path[2:]
     blamed = detail.get("ctx", {}).get("field")
     return path if blamed is None else (*path, blamed)
 
 
-def _position(path: tuple[str, ...], read: dict[str, Any]) -> tuple[int, ...]:
-    """Return where in the record that field stands, to sort by; absent ones come after all of their object's."""
-    places = []
-    here: Any = read
-    for name in path:
-        names = list(here) if isinstance(here, dict) else []
-        places.append(names.index(name) if name in names else len(names))
-        here = here.get(name) if isinstance(here, dict) else None
-    return tuple(places)
+def _places(members: dict[str, Any], above: Path = ()) -> Iterator[Path]:
+    """Walk the record's fields in its own sequence."""
+    for name, member in members.items():
+        yield (*above, name)
+        if isinstance(member, dict):
+            yield from _places(member, (*above, name))
 
 
-def _member(path: tuple[str, ...], read: dict[str, Any]) -> object:
+def _member(path: Path, read: dict[str, Any]) -> object:
     here: Any = read
     for name in path:
         here = here.get(name) if isinstance(here, dict) else None
@@ -136,23 +143,8 @@ def _named(detail: ErrorDetails, given: object) -> tuple[Code, str]:
         return Code.FIELD_UNKNOWN, "is not a field of this command"
     if given is None:
         return Code.FIELD_MISSING, "is required"
-    match kind:
-        case "literal_error":
-            return Code.VALUE_UNKNOWN, f"must be {ctx['expected']}"
-        case "union_tag_invalid":
-            return Code.VALUE_UNKNOWN, f"must be one of {ctx['expected_tags']}"
-        case "greater_than_equal":
-            return Code.OUT_OF_RANGE, f"must be at least {ctx['ge']}"
-        case "less_than_equal":
-            return Code.OUT_OF_RANGE, f"must be at most {ctx['le']}"
-        case "string_type":
-            return Code.FIELD_TYPE, "must be a string"
-        case "int_type":
-            return Code.FIELD_TYPE, "must be a JSON integer"
-        case "bool_type":
-            return Code.FIELD_TYPE, "must be true or false"
-        case _:
-            return Code.FIELD_TYPE, "must be a JSON object"
+    code, text = _FINDINGS.get(kind, (Code.FIELD_TYPE, "must be a JSON object"))
+    return code, text.format(**ctx)
 
 
 def _refusal(record: RawRecord, read: dict[str, Any], code: Code, message: str, field: str | None) -> Refusal:
@@ -182,7 +174,7 @@ def _command(record: RawRecord, read: dict[str, Any], envelope: Envelope) -> Com
         payload=read["payload"],
         content_hash=content_hash(read),
         traceparent=_traceparent(record.headers),
-        expires_at=getattr(envelope.payload, "expires_at", None),
+        expires_at=envelope.payload.lapses_at(),
         reference=_reference(envelope.payload.refers_to()),
     )
 
@@ -208,5 +200,5 @@ def _if_showable(given: object, length_max: int = VALUE_BYTES_MAX) -> str | None
     return None
 
 
-def _clean(text: str, length_max: int) -> str:
-    return _unprintable.sub("\ufffd", text[:length_max])
+def _clean(name: str) -> str:
+    return _unprintable.sub("\ufffd", name[:NAME_MAX])
