@@ -7,6 +7,7 @@ import sys
 from sandbox.serve import Options, serve
 from sandbox.signature import Credentials
 
+_NUMBER_MAX = 1_000_000_000
 _EXAMPLE = """example:
   python -m sandbox serve --port 8088 --app-key demo --app-secret demo-secret --access-token demo-token
   curl http://127.0.0.1:8088/_sandbox/effects
@@ -80,8 +81,8 @@ def _port(text: str) -> int:
 
 def _not_negative(text: str) -> float:
     number = float(text)
-    if not 0 <= number < 86_400:
-        raise argparse.ArgumentTypeError("must be a number from 0 to 86400")
+    if not 0 <= number <= _NUMBER_MAX:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {_NUMBER_MAX}")
     return number
 
 

@@ -55,11 +55,8 @@ class Brokerage:
                 return reply(405, plain(Code.WRONG_METHOD, f"{call.method} is not offered at {call.path}"))
             return reply(404, plain(Code.NOT_FOUND, f"no such path: {call.path}"))
         call.operation = endpoint.operation
-        try:
-            request = request_of(call.query, call.body)
-        except (ValueError, RecursionError):
-            request = None
-        else:
+        request = _read(call)
+        if request is not None:
             self._note(call, request)
         try:
             if self._verifier is not None:
@@ -108,6 +105,13 @@ class Brokerage:
         call.account_no = _text(request.get("account_no")) or _text(leg.get("account_no")) or known
         call.request_id = _text(request.get("request_id"))
         call.remark = _text(request.get("remark")) or _text(leg.get("remark"))
+
+
+def _read(call: Call) -> Json | None:
+    try:
+        return request_of(call.query, call.body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _text(value: object) -> str | None:

@@ -34,9 +34,8 @@ class Door:
             return own.answer(self._brokerage, request.method, path, query, body)
         call = Call(request.method, path, query, body, received_at=self._brokerage.ledger.wall_s())
         self._brokerage.audit.calls.append(call)
-        given = self._brokerage.admit(call, Signed(request.method, path, query, request.headers, body))
-        if isinstance(given, Accepted):
-            given = await self._take(call, given, request)
+        admitted = self._brokerage.admit(call, Signed(request.method, path, query, request.headers, body))
+        given = await self._take(call, admitted, request) if isinstance(admitted, Accepted) else admitted
         if given is None:
             cut(request)
             return web.Response()

@@ -90,9 +90,6 @@ def fault_of(body: Json, operations: frozenset[str]) -> Fault:
     if operation is not None:
         fields.choice(body, "operation", operations)
     waits = kind in (Kind.DELAY, Kind.LATE_APPLY)
-    code = body.get("code")
-    if code is not None and (not isinstance(code, str | int) or isinstance(code, bool)):
-        raise fields.bad("code", "must be text or an integer")
     return Fault(
         kind=kind,
         operation=operation,
@@ -101,9 +98,16 @@ def fault_of(body: Json, operations: frozenset[str]) -> Fault:
         times=_times(body),
         delay_s=_delay_s(body, _DELAY_DEFAULT_S if waits else 0.0),
         json=body.get("json") is None or fields.flag(body, "json"),
-        code=code,
+        code=_code(body, kind),
         status=None if body.get("status") is None else fields.whole(body, "status", 200, 599),
     )
+
+
+def _code(body: Json, kind: Kind) -> str | int | None:
+    code = body.get("code")
+    if code is None or (isinstance(code, str) and kind is Kind.INNER_FAILED):
+        return code
+    return fields.whole(body, "code", 1, 10**9)
 
 
 def _times(body: Json) -> int:
