@@ -1,8 +1,9 @@
 """The command line: `python -m sandbox serve`."""
 
 import argparse
-import asyncio
 import sys
+
+import uvloop
 
 from sandbox.serve import Options, serve
 from sandbox.signature import Credentials
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         wrap_risk_event=given.risk_event_answers == "wrapped",
     )
     try:
-        asyncio.run(serve(options))
+        uvloop.run(serve(options))
     except OSError as error:
         sys.stderr.write(f"cannot serve at {options.host}:{options.port}: {error.strerror or error}\n")
         return 1

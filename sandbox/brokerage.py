@@ -11,6 +11,8 @@ from sandbox.ledger import Ledger
 from sandbox.routes import SWEEP, Endpoint, routes
 from sandbox.signature import Signed, Verifier
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -32,7 +34,7 @@ class Accepted:
 
 def reply(status: int, body: Json) -> Reply:
     """Write an answer as JSON."""
-    return Reply(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+    return Reply(status, _JSON.encode(body).encode())
 
 
 class Brokerage:
