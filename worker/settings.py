@@ -27,15 +27,15 @@ DAY_S = 86_400.0
 DATABASE_URL_SHAPE = re.compile(r"postgresql://([^/@?#\s]+@)?[^/@?#\s]*(/[^/@?#\s]*)?(\?[^@#\s]*)?")
 PASSWORD_IN_QUERY = re.compile(r"(?<=password=)[^&]+")
 
-Need = Literal["kafka", "database", "whale"]
+Need = Literal["kafka", "database", "whale", "signing"]  # signing: only the keys of whale
 ALL_NEEDS: frozenset[Need] = frozenset({"kafka", "database", "whale"})
 
 
 @dataclass(frozen=True, slots=True)
 class RequiredFor:
-    """Marks a setting without a default: what needs this part cannot start without it."""
+    """Marks a setting without a default: what needs one of these parts cannot start without it."""
 
-    need: Need
+    needs: tuple[Need, ...]
 
 
 def _servers(text: str) -> str:
@@ -102,7 +102,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    kafka_bootstrap_servers: Annotated[Servers, RequiredFor("kafka")] = Field("", description="Kafka, as host:port,…")
+    kafka_bootstrap_servers: Annotated[Servers, RequiredFor(("kafka",))] = Field(
+        "", description="Kafka, as host:port,…"
+    )
     kafka_group_id: str = Field("ledger-worker", min_length=1, description="consumer group")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how to speak to Kafka: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
@@ -116,16 +118,18 @@ class Settings(BaseModel):
     kafka_ssl_certfile: str = Field("", description="file of the client's certificate")
     kafka_ssl_keyfile: str = Field("", description="file of the client's key")
 
-    database_url: Annotated[DatabaseUrl, RequiredFor("database")] = Field(
+    database_url: Annotated[DatabaseUrl, RequiredFor(("database",))] = Field(
         SecretStr(""), description="postgresql://user:password@host:port/name"
     )
 
-    whale_base_url: Annotated[BaseUrl, RequiredFor("whale")] = Field("", description="brokerage API, https://host")
-    whale_app_key: Annotated[str, RequiredFor("whale")] = Field("", description="key id of the request signature")
-    whale_app_secret: Annotated[SecretStr, RequiredFor("whale")] = Field(
+    whale_base_url: Annotated[BaseUrl, RequiredFor(("whale",))] = Field("", description="brokerage API, https://host")
+    whale_app_key: Annotated[str, RequiredFor(("whale", "signing"))] = Field(
+        "", description="key id of the request signature"
+    )
+    whale_app_secret: Annotated[SecretStr, RequiredFor(("whale", "signing"))] = Field(
         SecretStr(""), description="secret that signs requests; never sent"
     )
-    whale_access_token: Annotated[SecretStr, RequiredFor("whale")] = Field(
+    whale_access_token: Annotated[SecretStr, RequiredFor(("whale", "signing"))] = Field(
         SecretStr(""), description="access token, sent with each request"
     )
     whale_timeout_s: Positive = Field(10.0, description="whole-call deadline")
@@ -226,10 +230,10 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def required() -> dict[str, Need]:
-    """Return the settings without a default, each with the part that needs it."""
+def required() -> dict[str, tuple[Need, ...]]:
+    """Return the settings without a default, each with the parts that need it, the widest first."""
     return {
-        name: mark.need
+        name: mark.needs
         for name, field in Settings.model_fields.items()
         for mark in field.metadata
         if isinstance(mark, RequiredFor)
@@ -269,7 +273,7 @@ def _url_passwords(url: str) -> set[str]:
 
 def _missing(environ: Mapping[str, str], needs: Collection[Need]) -> list[str]:
     """Return the variables that the parts named need and that are not given, in the order of the list."""
-    names = [variable(name) for name, need in required().items() if need in needs]
+    names = [variable(name) for name, parts in required().items() if set(parts) & set(needs)]
     return [name for name in names if not environ.get(name) and not environ.get(f"{name}_FILE")]
 
 
