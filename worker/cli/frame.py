@@ -1,0 +1,41 @@
+"""What all commands share: reading settings, talk on stderr, the example in a help text."""
+
+import os
+import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from worker.settings import Need, Settings
+
+
+def settings_for(needs: "Collection[Need] | None" = None) -> "Settings":
+    """Read the settings from the environment; names variables that look like typing errors on stderr.
+
+    Raises SettingsError when one of the parts needed (by default all) has a setting missing, or any contradicts.
+    """
+    from worker.settings import Settings, unknown_variables
+
+    unknown = unknown_variables(os.environ)
+    if unknown:
+        say(f"not a setting, ignored: {', '.join(unknown)}")
+    return Settings.from_env(os.environ, needs=needs)
+
+
+def say(text: str) -> None:
+    """Tell the person something; data goes to stdout instead."""
+    typer.echo(text, err=True)
+
+
+def example(*lines: str) -> str:
+    """Return the last part of a help text; every command has one."""
+    return "\b\n" + "\n".join(
+        ("Example:" if len(lines) == 1 else "Examples:", *(f"  ledger-worker {line}" for line in lines))
+    )
+
+
+def person_watches() -> bool:
+    """Say whether a person can be asked: both what is typed and what is said are a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
