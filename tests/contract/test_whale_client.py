@@ -172,6 +172,26 @@ async def test_an_unasked_answer_is_never_taken_for_that_of_the_next_call() -> N
     assert len(brokerage.calls) == 2
 
 
+async def test_an_unasked_answer_that_was_read_while_idle_is_not_taken_either() -> None:
+    more = asyncio.Event()
+
+    async def answer_late_again(call: Call) -> None:
+        await call.answer()
+        if call.connection == 1:
+            await more.wait()
+            await call.answer(status="408 Request Timeout", body=b'{"code":408,"message":"idle"}')
+
+    async with raw_brokerage(answer_late_again) as brokerage, client(brokerage) as whale:
+        await attempt(whale, POST)
+        more.set()
+        for _ in range(20):  # both ends live in this event loop: turns of it, not time
+            await asyncio.sleep(0)
+        told = await attempt(whale, POST)
+    assert isinstance(told, Answer)
+    assert told.status == 200
+    assert [call.connection for call in brokerage.calls] == [1, 2]
+
+
 async def test_past_the_deadline_the_socket_is_reset_not_closed() -> None:
     end: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
