@@ -84,8 +84,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "unfrozen_debit": {"account_no": (str, 1), "serial_num": (str, 1), "request_id": (str, 1), "biz_code": (str, 0)},
     "temp_adjust_expire": {"adjust_no": (str, 1), "op_user": (str, 1)},
     "POST order": ORDER
-    | {name: (str, 1) for name in ("symbol", "side", "order_type", "submitted_quantity", "time_in_force")}
-    | {name: (str, 0) for name in ("submitted_price", "expire_date", "outside_rth")},
+    | dict.fromkeys(("symbol", "side", "order_type", "submitted_quantity", "time_in_force"), (str, 1))
+    | dict.fromkeys(("submitted_price", "expire_date", "outside_rth"), (str, 0)),
     "PUT order": ORDER | {"order_id": (str, 1), "quantity": (str, 1), "price": (str, 0)},
     "DELETE order": {"order_id": (str, 1), "account_no": (str, 1)},
 }

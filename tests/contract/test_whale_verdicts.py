@@ -142,7 +142,7 @@ def test_bare_words_under_http_400_follow_the_same_lists() -> None:
 
 
 @pytest.mark.parametrize("command_type", sorted(REGISTRY))
-@pytest.mark.parametrize("code", [400, "400", 404062, 1, -1])
+@pytest.mark.parametrize("code", [400, "400", 404062, 1, -1], ids=repr)
 def test_http_400_with_a_readable_code_is_a_refusal(command_type: str, code: object) -> None:
     for body in ({"code": code, "msg": "no"}, {"code": code, "message": "no", "data": None}):
         told = verdict(command_type, 400, body)
