@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.ledger.verdicts import Confirmed, InDoubt, NotSent, Numbers, Pause, Refused, Verdict
 from worker.whale import wire
@@ -309,3 +311,31 @@ def test_a_number_is_one_that_can_be_referred_to() -> None:
     data = {"good": "A-1._", "whole": 7, "truth": True, "long": "x" * 65, "odd": "a b", "none": None}
     found = {name: number_in(data, name) for name in data}
     assert found == {"good": "A-1._", "whole": "7", "truth": None, "long": None, "odd": None, "none": None}
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["code", "data", "message", "msg", "error_code", "serial_num", "adjust_no", "order_id"]),
+            inner,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(
+    command_type=st.sampled_from(sorted(REGISTRY)),
+    status=st.integers(100, 599),
+    body=st.binary(max_size=20) | JSON_VALUES.map(lambda value: json.dumps(value).encode()),
+)
+def test_any_answer_has_a_verdict_and_only_http_200_confirms(command_type: str, status: int, body: bytes) -> None:
+    told = judge(REGISTRY[command_type], Answer(status, body, {}, 1.0, 2.0))
+    assert isinstance(told, Confirmed | Refused | InDoubt | NotSent)
+    assert status == 200 or not isinstance(told, Confirmed)
+    if isinstance(told, Confirmed):
+        envelope = read_envelope(body)
+        assert envelope is not None
+        assert envelope.code in {None, "0"}
