@@ -2,11 +2,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientSession
-from aiohttp.test_utils import RawTestServer
 
 from sandbox.brokerage import Brokerage
-from sandbox.door import Door
 from sandbox.ledger import Ledger
+from sandbox.serve import Options, opened
 from tests.contract.sandbox.desk import Desk, Hour
 
 
@@ -22,8 +21,5 @@ def brokerage(hour: Hour) -> Brokerage:
 
 @pytest.fixture
 async def desk(brokerage: Brokerage, hour: Hour) -> AsyncIterator[Desk]:
-    server = RawTestServer(Door(brokerage).answer)
-    await server.start_server()
-    async with ClientSession() as session:
-        yield Desk(str(server.make_url("")).rstrip("/"), session, brokerage, hour)
-    await server.close()
+    async with opened(Options(), brokerage) as url, ClientSession() as session:
+        yield Desk(url, session, brokerage, hour)

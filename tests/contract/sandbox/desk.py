@@ -1,6 +1,5 @@
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +38,9 @@ class Desk:
     async def post(self, path: str, body: Any) -> Any:
         return await (await self.send("POST", path, body)).json()
 
+    async def post_text(self, path: str, body: Any) -> str:
+        return await (await self.send("POST", path, body)).text()
+
     async def get(self, path: str, **query: Any) -> Any:
         return await (await self.send("GET", path, params=query)).json()
 
@@ -54,7 +56,8 @@ class Desk:
         found: list[dict[str, Any]] = await self.get("/_sandbox/calls", **query)
         return found
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def effects_until(self, count: int) -> list[dict[str, Any]]:
         async with asyncio.timeout(DEADLINE_S):
-            while not condition():
-                await asyncio.sleep(0)
+            while len(found := await self.effects()) < count:
+                pass
+        return found

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from tests.contract.sandbox.desk import Desk
 
 ASSET = "/v1/whaleapi/asset"

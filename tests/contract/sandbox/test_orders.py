@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from tests.contract.sandbox.desk import Desk
 
 ORDER = "/v1/whaleapi/trade/order"

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from tests.contract.sandbox.desk import Desk
 
 FLAT = "/v1/risk_event/temp_adjust"
