@@ -16,6 +16,7 @@ SCHEMAS = {name.removesuffix(".json"): Draft202012Validator(schema) for name, sc
 
 
 def refusal(value: dict[str, Any], *, seen_by_json_schema: bool = True) -> tuple[str, str | None]:
+    """What check names; a JSON Schema sees the same, but for what its language cannot say."""
     found = check(record(value), TOPIC_TYPES)
     assert isinstance(found, Refusal), found
     assert SCHEMAS[value["type"]].is_valid(json.loads(json.dumps(value))) is not seen_by_json_schema
@@ -82,10 +83,29 @@ def test_an_optional_field_may_be_null(command_type: str) -> None:
 
 @pytest.mark.parametrize(
     "amount",
-    ["", "-1", "+1", "01", "1.", ".5", "1e3", "1E+5", "1_000", " 1", "1 ", "1,5", "1\n", "\u0661", "NaN", "0x1", "1" * 19],
+    [
+        "",
+        "-1",
+        "+1",
+        "01",
+        "1.",
+        ".5",
+        "1e3",
+        "1E+5",
+        "1_000",
+        " 1",
+        "1 ",
+        "1,5",
+        "1\n",
+        "\u0661",
+        "NaN",
+        "0x1",
+        "1" * 19,
+    ],
 )
 def test_only_plain_decimals_are_amounts(amount: str) -> None:
-    assert refusal(with_payload("cash.adjust", amount=amount)) == ("DECIMAL_INVALID", "payload.amount")
+    wrong = with_payload("cash.adjust", amount=amount)
+    assert refusal(wrong, seen_by_json_schema=not amount.endswith("\n")) == ("DECIMAL_INVALID", "payload.amount")
 
 
 @pytest.mark.parametrize("amount", [1, 1.5, True, [], {}])
@@ -273,7 +293,9 @@ def test_rfc_3339_instants_are_taken(at: str) -> None:
 )
 def test_what_is_no_rfc_3339_instant_is_refused(at: str) -> None:
     for name in ("issued_at", "not_after"):
-        assert refusal(command("cash.adjust", **{name: at})) == ("TIME_INVALID", name)
+        # Python's `$` also matches before a last line break; that of JSON Schema's language does not
+        seen = not at.endswith("\n")
+        assert refusal(command("cash.adjust", **{name: at}), seen_by_json_schema=seen) == ("TIME_INVALID", name)
 
 
 @pytest.mark.parametrize(
