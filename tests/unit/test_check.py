@@ -141,6 +141,8 @@ def test_what_is_too_large_is_not_read() -> None:
 
 def test_what_is_malformed_says_why_without_repeating_the_record() -> None:
     assert malformed(b"secret-" * 99).message == "the value is unreadable: not JSON at character 0"
+    assert malformed(b"\xef\xbb\xbf" + GOOD).message == "the value is unreadable: begins with a byte-order mark"
+    assert malformed(GOOD + b"\xff").message == f"the value is unreadable: not UTF-8 at byte {len(GOOD)}"
 
 
 def test_a_record_without_a_key_is_refused() -> None:
@@ -195,6 +197,9 @@ def test_of_several_wrong_fields_the_records_first_is_named_and_absent_ones_last
     assert refused(command("cash.adjust", payload=payload("cash.adjust", direction=ABSENT))).field == (
         "payload.direction"
     )
+    lacking = payload("cash.adjust", biz_code=ABSENT, amount=ABSENT, currency=ABSENT)
+    assert refused(command("cash.adjust", payload=lacking, issued_by=ABSENT)).field == "issued_by"
+    assert refused(command("cash.adjust", payload=lacking)).field == "payload.currency"
 
 
 @pytest.mark.parametrize("command_type", TYPES)
