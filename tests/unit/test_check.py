@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codes import ABOUT
@@ -309,6 +309,7 @@ def test_no_value_takes_long(value: bytes) -> None:
     assert time.process_time() - began < 1
 
 
+@settings(deadline=None)
 @given(value=st.binary() | st.text().map(str.encode), key=st.none() | st.binary())
 def test_no_bytes_make_it_raise(value: bytes, key: bytes | None) -> None:
     assert isinstance(check(RawRecord(ORDERS_TOPIC, 0, 0, -1, key, value), TOPIC_TYPES), Malformed)
@@ -321,6 +322,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(command_type=st.sampled_from(TYPES), value=anything, data=st.data())
 def test_any_value_in_any_place_gives_an_answer_that_can_be_stored(
     command_type: str, value: object, data: st.DataObject
@@ -339,6 +341,7 @@ def test_any_value_in_any_place_gives_an_answer_that_can_be_stored(
         assert len(found.message) <= 500
 
 
+@settings(deadline=None)
 @given(junk=st.binary(max_size=4), at=st.integers(0, len(GOOD)))
 def test_no_change_of_a_few_bytes_makes_it_raise(junk: bytes, at: int) -> None:
     judged(GOOD[:at] + junk + GOOD[at + len(junk) :])

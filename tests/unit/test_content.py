@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.factories import ABSENT, command, payload
@@ -46,6 +46,7 @@ def test_the_hash_of_a_known_command_never_changes_within_a_version() -> None:
     assert hashed(command("cash.adjust")).hex() == ("d19e78524beb0613068ec145861b93c8b80496cec35398eb53354b3d8dd9c31f")
 
 
+@settings(deadline=None)
 @given(value=members)
 def test_spelling_and_sequence_and_nulls_are_not_content(value: dict[str, Any]) -> None:
     same = hashed(value)
@@ -53,6 +54,7 @@ def test_spelling_and_sequence_and_nulls_are_not_content(value: dict[str, Any]) 
     assert hashed(without_nulls(value)) == same
 
 
+@settings(deadline=None)
 @given(first=members, second=members)
 def test_different_content_has_a_different_hash(first: dict[str, Any], second: dict[str, Any]) -> None:
     # JSON's own words, for Python holds True equal to 1
