@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,10 +10,10 @@ if TYPE_CHECKING:
     from worker.settings import Need, Settings
 
 
-def settings_for(needs: "Collection[Need] | None" = None) -> "Settings":
+def settings_for(*needs: "Need") -> "Settings":
     """Read the settings from the environment; names variables that look like typing errors on stderr.
 
-    Raises SettingsError when one of the parts needed (by default all) has a setting missing, or any contradicts.
+    Raises SettingsError when one of the parts named has a setting missing, or any contradicts.
     """
     from worker.settings import Settings, unknown_variables
 

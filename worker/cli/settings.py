@@ -35,7 +35,7 @@ def show(output: Annotated[ShowForm, typer.Option("--output", "-o", help="How to
     if output is ShowForm.MARKDOWN:
         _print_reference()
         return
-    settings = settings_for(needs=())
+    settings = settings_for()
     rows = _rows(settings)
     missing = [str(row["variable"]) for row in rows if row["required_for"] and not row["value"]]
     if missing:
@@ -65,7 +65,7 @@ def _shown(settings: "Settings", name: str) -> object:
     if name == "database_url":
         return settings.database_url_masked or None
     if is_secret(name):
-        return MASK if value.get_secret_value() else None
+        return MASK if value and value.get_secret_value() else None
     return (value or None) if name in required() else _listed(value)
 
 
