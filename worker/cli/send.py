@@ -17,6 +17,7 @@ from worker.errors import LedgerWorkerError
 
 if TYPE_CHECKING:
     from worker.kafka.producer import SendResult
+
     from worker.pipeline.check import TopicTypes
     from worker.settings import Settings
 

@@ -81,6 +81,7 @@ def _print_reference() -> None:
 
     typer.echo("| variable | default | meaning |\n|---|---|---|")
     for name, field in Settings.model_fields.items():
-        default = "" if name == "actor" else cell(_listed(field.get_default(call_default_factory=True)))
+        value = None if name == "actor" else _listed(field.get_default(call_default_factory=True))
+        default = "" if value is None else cell(value)
         shown = f"needed for {required()[name][0]}" if name in required() else f"`{default}`" if default else ""
         typer.echo(f"| `{variable(name)}` | {shown} | {field.description} |")
