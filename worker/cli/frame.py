@@ -1,5 +1,6 @@
 """What all commands share: reading settings, talk on stderr, the example in a help text."""
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 def settings_for(*needs: "Need") -> "Settings":
     """Read the settings from the environment; names variables that look like typing errors on stderr.
 
+    Logs are silent afterwards; `run` configures them anew.
     Raises SettingsError when one of the parts named has a setting missing, or any contradicts.
     """
     from worker.settings import Settings, unknown_variables
@@ -20,7 +22,17 @@ def settings_for(*needs: "Need") -> "Settings":
     unknown = unknown_variables(os.environ)
     if unknown:
         say(f"not a setting, ignored: {', '.join(unknown)}")
-    return Settings.from_env(os.environ, needs=needs)
+    settings = Settings.from_env(os.environ, needs=needs)
+    if needs:
+        _hush_logs(settings)
+    return settings
+
+
+def _hush_logs(settings: "Settings") -> None:
+    """Leave the talking to the command: its one sentence says what a library would log in five lines."""
+    from worker.observe.logs import configure
+
+    configure(settings.log_format, settings.secret_values(), sys.stderr, level=logging.CRITICAL)
 
 
 def say(text: str) -> None:
