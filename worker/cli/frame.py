@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from worker.settings import Need, Settings
 
+EXIT_ERROR, EXIT_NOTHING_MATCHED, EXIT_PARTLY_DONE, EXIT_REFUSED_BY_GUARD = 1, 3, 4, 5
+
 
 def settings_for(*needs: "Need") -> "Settings":
     """Read the settings from the environment; names variables that look like typing errors on stderr.
@@ -23,7 +25,7 @@ def settings_for(*needs: "Need") -> "Settings":
     if unknown:
         say(f"not a setting, ignored: {', '.join(unknown)}")
     settings = Settings.from_env(os.environ, needs=needs)
-    if needs:
+    if {"kafka", "database"} & set(needs):
         _hush_logs(settings)
     return settings
 

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.frame import example, say, settings_for
+from worker.cli.frame import EXIT_ERROR, EXIT_PARTLY_DONE, example, say, settings_for
 from worker.cli.output import print_json
 from worker.errors import LedgerWorkerError
 
 if TYPE_CHECKING:
     from worker.kafka.producer import SendResult
-
     from worker.pipeline.check import TopicTypes
     from worker.settings import Settings
 
-EXIT_PARTLY_DONE = 4
 BATCH_MAX = 500
 TOLD_MAX = 20
 
@@ -75,7 +73,7 @@ def send(
     print_json({"sent": sum(tally.sent.values()), "of": len(lines), "topics": tally.sent})
     if tally.refusals:
         _say_some(tally.refusals)
-        raise typer.Exit(EXIT_PARTLY_DONE if tally.sent else 1)
+        raise typer.Exit(EXIT_PARTLY_DONE if tally.sent else EXIT_ERROR)
 
 
 def topic_types(settings: "Settings") -> "TopicTypes":
@@ -124,8 +122,8 @@ def _wrong(line: Line, topics: "TopicTypes") -> str | None:
     match check(RawRecord(line.topic, 0, 0, 0, line.key, line.value), topics):
         case Malformed(reason, message):
             return f"line {line.number}: {reason}: {message}"
-        case Refusal(code=code, message=message, field=field):
-            return f"line {line.number}: {field or '-'}: {code}: {message}"
+        case Refusal(code=code, message=message):  # the message begins with the field
+            return f"line {line.number}: {code}: {message}"
         case _:
             return None
 
@@ -140,7 +138,10 @@ def _say_some(told: list[str]) -> None:
 async def _send_all(settings: "Settings", lines: list[Line], advance: Advance) -> Tally:
     """Send in batches and stop at the first that is not whole: what follows must not overtake it."""
     from worker.kafka.producer import Message, Producer, Sent
+    from worker.kafka.topics import open_topics
 
+    async with open_topics(settings) as topics:
+        await topics.topic_ends({line.topic for line in lines})  # raises where one is missing
     tally = Tally({}, [])
     producer = Producer(settings)
     try:

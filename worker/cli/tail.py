@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.frame import example, say, settings_for
+from worker.cli.frame import EXIT_PARTLY_DONE, example, say, settings_for
 from worker.clock import boot_s
 from worker.errors import NothingMatchedError
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from worker.ledger.records import RawRecord
     from worker.settings import Settings
 
-EXIT_PARTLY_DONE = 4
 POLL_S = 1.0
 
 

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
-from worker.kafka.ports import KafkaSettings
-from worker.kafka.security import client_options
 
 from worker.errors import PartUnavailableError, TopicsError
+from worker.kafka.ports import KafkaSettings
+from worker.kafka.security import client_options
 from worker.ledger.records import RawRecord
 
 START_DEADLINE_S = 30.0
