@@ -4,10 +4,10 @@ import os
 
 from alembic import context
 from sqlalchemy import text
-from worker.store.tables import metadata
 
 from worker.settings import Settings
 from worker.store.revision import open_engine
+from worker.store.tables import metadata
 
 ONE_MIGRATION_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('ledger-worker migrate'))")
 

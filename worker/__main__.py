@@ -5,9 +5,8 @@ import sys
 import typer
 
 from worker.cli.app import build
+from worker.cli.frame import EXIT_ERROR, EXIT_NOTHING_MATCHED, EXIT_REFUSED_BY_GUARD
 from worker.errors import LedgerWorkerError, NothingMatchedError, RefusedByGuardError
-
-EXIT_ERROR, EXIT_NOTHING_MATCHED, EXIT_REFUSED_BY_GUARD = 1, 3, 5
 
 
 def main() -> None:

@@ -7,8 +7,12 @@ LedgerWorkerError
 ├── PartUnavailableError     Kafka, Postgres or the brokerage does not answer   → wait, or start it
 ├── TopicsError              topics differ from the manifest in a way that loses order or data
 ├── RevisionError            the database's revision is not one this release can use
+├── LostPlaceError           another intake moved a partition's row meanwhile   → read the row again
 └── DataRefusedError         the database refuses these rows for what they contain → bisect, quarantine
 """
+
+
+from collections.abc import Collection
 
 
 class LedgerWorkerError(Exception):
@@ -41,3 +45,12 @@ class RevisionError(LedgerWorkerError):
 
 class DataRefusedError(LedgerWorkerError):
     """The database refuses rows for what they contain, not for its own state."""
+
+
+class LostPlaceError(LedgerWorkerError):
+    """Another intake moved a partition's row since the batch was read; nothing of the batch was stored."""
+
+    def __init__(self, partitions: Collection[tuple[str, int]]) -> None:
+        named = ", ".join(f"{topic}[{partition}]" for topic, partition in sorted(partitions))
+        super().__init__(f"another intake has moved {named}")
+        self.partitions = frozenset(partitions)

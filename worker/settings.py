@@ -112,11 +112,13 @@ class Settings(BaseModel):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; read only with a SASL protocol"
     )
-    kafka_sasl_username: str = Field("", description="user; needed by a SASL protocol")
-    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="password; needed by a SASL protocol")
-    kafka_ssl_cafile: str = Field("", description="file of the authorities to trust; the system's when empty")
-    kafka_ssl_certfile: str = Field("", description="file of the client's certificate")
-    kafka_ssl_keyfile: str = Field("", description="file of the client's key")
+    kafka_sasl_username: str | None = Field(None, description="user; needed by a SASL protocol")
+    kafka_sasl_password: SecretStr | None = Field(None, description="password; needed by a SASL protocol")
+    kafka_ssl_cafile: str | None = Field(
+        None, description="file of the authorities to trust; the system's when not given"
+    )
+    kafka_ssl_certfile: str | None = Field(None, description="file of the client's certificate")
+    kafka_ssl_keyfile: str | None = Field(None, description="file of the client's key")
 
     database_url: Annotated[DatabaseUrl, RequiredFor(("database",))] = Field(
         SecretStr(""), description="postgresql://user:password@host:port/name"
@@ -242,7 +244,7 @@ def required() -> dict[str, tuple[Need, ...]]:
 
 def is_secret(name: str) -> bool:
     """Say whether a setting's value must never be shown."""
-    return Settings.model_fields[name].annotation is SecretStr
+    return Settings.model_fields[name].annotation in {SecretStr, SecretStr | None}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -278,7 +280,9 @@ def _missing(environ: Mapping[str, str], needs: Collection[Need]) -> list[str]:
 
 
 def _plain(value: object) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return "" if value is None else str(value)
 
 
 def _read(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict[str, str], list[str]]:

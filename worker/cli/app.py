@@ -2,9 +2,9 @@
 
 import typer
 
-from worker.cli import migrate, settings, whale
+from worker.cli import migrate, schemas, send, settings, tail, topics, whale
 
-GROUPS = (migrate, whale, settings)
+GROUPS = (migrate, topics, send, tail, whale, settings, schemas)
 
 
 def build() -> typer.Typer:

@@ -17,7 +17,7 @@ def migrate() -> None:
     """
     from worker.store.revision import upgrade
 
-    settings = settings_for(needs=("database",))
+    settings = settings_for("database")
     change = upgrade(settings.database_url.get_secret_value())
     if change.before == change.after:
         say("the database is at the head revision already")

@@ -22,9 +22,14 @@ Output = Annotated[OutputForm, typer.Option("--output", "-o", help="How to print
 
 
 def print_rows(rows: Sequence[Row], columns: Sequence[str], form: OutputForm) -> None:
-    """Print the rows to stdout; as JSON it is one list of objects with all their fields, not only the columns."""
+    """Print the rows to stdout; as JSON it is one list of objects with all their fields, not only the columns.
+
+    A table without rows is not printed, its head would be no data.
+    """
     if form is OutputForm.JSON:
         print_json(list(rows))
+    elif not rows:
+        return
     elif sys.stdout.isatty():
         _print_rich(rows, columns)
     else:

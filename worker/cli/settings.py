@@ -35,7 +35,7 @@ def show(output: Annotated[ShowForm, typer.Option("--output", "-o", help="How to
     if output is ShowForm.MARKDOWN:
         _print_reference()
         return
-    settings = settings_for(needs=())
+    settings = settings_for()
     rows = _rows(settings)
     missing = [str(row["variable"]) for row in rows if row["required_for"] and not row["value"]]
     if missing:
@@ -65,7 +65,7 @@ def _shown(settings: "Settings", name: str) -> object:
     if name == "database_url":
         return settings.database_url_masked or None
     if is_secret(name):
-        return MASK if value.get_secret_value() else None
+        return MASK if value and value.get_secret_value() else None
     return (value or None) if name in required() else _listed(value)
 
 
@@ -81,6 +81,7 @@ def _print_reference() -> None:
 
     typer.echo("| variable | default | meaning |\n|---|---|---|")
     for name, field in Settings.model_fields.items():
-        default = "" if name == "actor" else cell(_listed(field.get_default(call_default_factory=True)))
+        value = None if name == "actor" else _listed(field.get_default(call_default_factory=True))
+        default = "" if value is None else cell(value)
         shown = f"needed for {required()[name][0]}" if name in required() else f"`{default}`" if default else ""
         typer.echo(f"| `{variable(name)}` | {shown} | {field.description} |")

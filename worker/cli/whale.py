@@ -34,7 +34,7 @@ def sign(
     """
     from worker.whale.sign import explain_signature
 
-    settings = settings_for(needs=("signing",))
+    settings = settings_for("signing")
     print_json(
         explain_signature(
             method=method,

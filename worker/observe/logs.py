@@ -51,10 +51,12 @@ class SecretMask:
         return text
 
 
-def configure(form: LogForm | None, secrets: Collection[str], stream: TextIO) -> FilteringBoundLogger:
+def configure(
+    form: LogForm | None, secrets: Collection[str], stream: TextIO, level: int = logging.INFO
+) -> FilteringBoundLogger:
     """Send our events and the libraries' to the stream (stderr) and return a logger; may be called again.
 
-    Without a form it is console on a terminal, else JSON. Secrets are masked in both.
+    Without a form it is console on a terminal, else JSON. Secrets are masked in both. Lines below the level are dropped.
     """
     colours = stream.isatty()
     shared: list[Processor] = [
@@ -68,11 +70,11 @@ def configure(form: LogForm | None, secrets: Collection[str], stream: TextIO) ->
     renderer = _renderer(form or ("console" if colours else "json"), colours=colours)
     structlog.configure(
         processors=[*shared, mask, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
-    _route_libraries(shared, mask, renderer, stream)
+    _route_libraries(shared, mask, renderer, stream, level)
     return cast("FilteringBoundLogger", structlog.get_logger())
 
 
@@ -82,7 +84,9 @@ def _renderer(form: LogForm, *, colours: bool) -> Processor:
     return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
 
 
-def _route_libraries(shared: list[Processor], mask: SecretMask, renderer: Processor, stream: TextIO) -> None:
+def _route_libraries(
+    shared: list[Processor], mask: SecretMask, renderer: Processor, stream: TextIO, level: int
+) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -92,6 +96,6 @@ def _route_libraries(shared: list[Processor], mask: SecretMask, renderer: Proces
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(level)
     for name in QUIET_LIBRARIES:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))

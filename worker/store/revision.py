@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 import migrations
@@ -33,7 +33,7 @@ def upgrade(database_url: str) -> Change:
     """Bring the database to the head revision; blocks, waits up to a minute for another that does the same.
 
     Raises PartUnavailableError when Postgres does not answer or a lock is not had in time, RevisionError when the
-    database is at a revision that this release does not know. May be called again.
+    database is at a revision that this release does not know, or refuses a step. May be called again.
     """
     config = _config(database_url)
     with _told_apart():
@@ -81,5 +81,10 @@ def _told_apart() -> Iterator[None]:
     except CommandError as error:
         raise RevisionError(f"the database's revision does not fit this release: {error}") from error
     except OperationalError as error:
-        lines = str(error.orig).splitlines() or ["no reason given"]
-        raise PartUnavailableError(f"Postgres does not answer, or a lock was not had in time: {lines[0]}") from error
+        raise PartUnavailableError(f"Postgres does not answer, or a lock was not had in time: {_why(error)}") from error
+    except DBAPIError as error:
+        raise RevisionError(f"Postgres refuses a step of the migration: {_why(error)}") from error
+
+
+def _why(error: DBAPIError) -> str:
+    return next(iter(str(error.orig).splitlines()), "no reason given")

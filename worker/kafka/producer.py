@@ -1,0 +1,216 @@
+"""The relay's producer: idempotent, `acks=all`, record by record with its key, and never longer than a deadline.
+
+aiokafka's idempotent producer retries without end. So a call has a deadline; past it the producer is dropped and the
+next call begins with a new one. What was under way then may still arrive: a repeat with the same `event_id`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as refused
+from aiokafka.partitioner import DefaultPartitioner
+
+from worker.clock import boot_s
+from worker.errors import PartUnavailableError
+from worker.kafka.headers import Header, RawBatch, text_headers
+from worker.kafka.ports import KafkaSettings
+from worker.kafka.security import client_options
+
+REQUEST_BYTES_MAX = 1_048_576 + 65_536 + 4_096  # what the dead-letter topic takes, and the request's own frame
+CLOSE_DEADLINE_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+# The record must change before sending it again can help.
+OF_RECORD = (
+    refused.MessageSizeTooLargeError,
+    refused.RecordListTooLargeError,
+    refused.InvalidTimestampError,
+    refused.UnsupportedForMessageFormatError,
+)
+# The topic's name or the right to write to it must change; every other record for that topic is in the same place.
+OF_TOPIC = (
+    refused.InvalidTopicError,
+    refused.TopicAuthorizationFailedError,
+    refused.ClusterAuthorizationFailedError,
+    refused.PolicyViolationError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to publish; header names are text or, of a dead letter, any bytes. None as timestamp: now."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+    timestamp_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """All in-sync replicas have it."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permanent:
+    """Kafka will not take this record as it is; with `of_topic` it takes none of ours for that topic."""
+
+    message: str
+    of_topic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Not known to have arrived; send it again."""
+
+    message: str
+
+
+SendResult = Sent | Permanent | Unavailable
+
+
+def producer_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Return what the producer is built with: every option whose default loses or doubles is set."""
+    return client_options(settings) | {
+        "acks": "all",
+        "enable_idempotence": True,  # the client's own retries neither double nor reorder
+        "max_request_size": REQUEST_BYTES_MAX,
+        "linger_ms": 0,  # messages of one call are awaited together and so share requests anyway
+        "partitioner": DefaultPartitioner(),  # murmur2 of the key, as the Java clients do
+    }
+
+
+class Producer:
+    """Sends for one relay. Calls must not overlap."""
+
+    def __init__(self, settings: KafkaSettings, deadline_s: float = 30.0) -> None:
+        self._options = producer_options(settings)
+        self._deadline_s = deadline_s
+        self._client: AIOKafkaProducer | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last call reached Kafka."""
+        return self._client is not None
+
+    async def send(self, messages: Sequence[Message]) -> list[SendResult]:
+        """Publish each message and return one result for each, in order, within about the deadline. Never raises for Kafka."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                client = await self._open()
+        except (refused.KafkaError, OSError, TimeoutError) as error:
+            told = f"Kafka at {', '.join(self._options['bootstrap_servers'])} is not reachable: {error!r}"
+            return [Unavailable(told) for _ in messages]
+        try:
+            results = await self._send_all(client, messages)
+        except BaseException:
+            await self.close()
+            raise
+        if any(isinstance(result, Unavailable) for result in results):
+            await self.close()
+        return results
+
+    async def _open(self) -> AIOKafkaProducer:
+        if self._client is None:
+            client = AIOKafkaProducer(**self._options)
+            try:
+                await client.start()
+            except BaseException:
+                await _drop(client)
+                raise
+            self._client = client
+        return self._client
+
+    async def _send_all(self, client: AIOKafkaProducer, messages: Sequence[Message]) -> list[SendResult]:
+        until_s = boot_s() + self._deadline_s
+        handed: list[asyncio.Future[Any] | SendResult] = []
+        for message in messages:
+            left_s = max(0.0, until_s - boot_s())
+            handed.append(await self._hand_over_by(client, message, left_s))
+        waited = [future for future in handed if isinstance(future, asyncio.Future)]
+        if waited:
+            await asyncio.wait(waited, timeout=max(0.0, until_s - boot_s()))
+        return [self._result(message, given) for message, given in zip(messages, handed, strict=True)]
+
+    async def _hand_over_by(
+        self, client: AIOKafkaProducer, message: Message, left_s: float
+    ) -> "asyncio.Future[Any] | SendResult":
+        try:
+            async with asyncio.timeout(left_s):
+                return await _hand_over(client, message)
+        except TimeoutError:
+            return self._too_late(message)
+        except refused.KafkaError as error:
+            return _told(message, error)
+
+    def _result(self, message: Message, given: "asyncio.Future[Any] | SendResult") -> SendResult:
+        if not isinstance(given, asyncio.Future):
+            return given
+        if not given.done():
+            given.cancel()
+            return self._too_late(message)
+        error = given.exception()
+        if error is not None:
+            return _told(message, error)
+        return Sent(given.result().partition, given.result().offset)
+
+    def _too_late(self, message: Message) -> Unavailable:
+        return Unavailable(f"{message.topic}: not acknowledged within {self._deadline_s:g} s")
+
+    async def close(self) -> None:
+        """Drop the producer; what is not acknowledged by now is not waited for. May be called twice."""
+        client, self._client = self._client, None
+        if client is not None:
+            await _drop(client)
+
+
+def _told(message: Message, error: BaseException) -> SendResult:
+    if isinstance(error, OF_RECORD):
+        return Permanent(f"{message.topic} refuses the record: {error!r}")
+    if isinstance(error, OF_TOPIC):
+        return Permanent(f"{message.topic} takes no record from us: {error!r}", of_topic=True)
+    return Unavailable(f"{message.topic}: {error!r}")
+
+
+async def _hand_over(client: AIOKafkaProducer, message: Message) -> "asyncio.Future[Any]":
+    headers = text_headers(message.headers)
+    # aiokafka asserts a key or a value; a tombstone without a key may be a dead letter all the same.
+    if headers is not None and (message.key is not None or message.value is not None):
+        sent: asyncio.Future[Any] = await client.send(
+            message.topic, message.value, message.key, timestamp_ms=message.timestamp_ms, headers=headers
+        )
+        return sent
+    batch = RawBatch(message.key, message.value, message.timestamp_ms, message.headers)
+    if batch.size() > REQUEST_BYTES_MAX:
+        raise refused.MessageSizeTooLargeError(f"the record has {batch.size()} bytes")
+    partitions = sorted(await client.partitions_for(message.topic))
+    chosen = DefaultPartitioner()(message.key, partitions, partitions)
+    handed: asyncio.Future[Any] = await client.send_batch(batch, message.topic, partition=chosen)
+    return handed
+
+
+async def _drop(client: AIOKafkaProducer) -> None:
+    """Close without the endless flush of what was not acknowledged."""
+    try:
+        async with asyncio.timeout(CLOSE_DEADLINE_S):
+            await client.stop()
+    except TimeoutError:
+        await _abort(client)
+    except (refused.KafkaError, OSError) as error:
+        log.warning("publish.close_unclean", error=repr(error))
+
+
+async def _abort(client: AIOKafkaProducer) -> None:
+    sender = client._sender  # noqa: SLF001 - stop() has no way to give up
+    client._message_accumulator.fail_all(PartUnavailableError("given up"))  # noqa: SLF001
+    await sender.close()
+    await client.client.close()
