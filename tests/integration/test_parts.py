@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from sandbox.parts import Kafka, PartsError, Postgres, Programs, jars
 from sandbox.parts.ports import free_port, is_listening
-from tests.support import create_topics, produce, read_records, wait_until
+from tests.support import SandboxClient, create_topics, produce, read_records, wait_until
 from tests.support.worker import CHECKOUT
 
 
@@ -75,6 +76,27 @@ def test_nothing_is_left_when_the_starter_is_killed(tmp_path: Path) -> None:
         starter.send_signal(signal.SIGKILL)
     wait_until(lambda: not Path(folder).exists(), 20, "the folder is removed")
     wait_until(lambda: not is_listening(port), 20, "the server is gone")
+
+
+def test_the_brokerage_tells_its_calls_and_takes_faults(brokerage: SandboxClient) -> None:
+    brokerage.seed("H1", {"USD": "10.00"}, [{"symbol": "AAPL.US", "quantity": "5"}])
+    brokerage.fault("drop_answer", operation="cash.adjust", account_no="H1", times=-1)
+    brokerage.clear_faults()
+    assert brokerage.effects(account_no="H1") == []
+    assert brokerage.calls(operation="cash.adjust") == []
+
+
+def test_serve_tells_three_addresses_and_ends_with_all_of_them_at_sigterm() -> None:
+    argv = [sys.executable, "-m", "sandbox.parts", "serve", "--quiet"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as served:
+        assert served.stdout is not None
+        told = json.loads(served.stdout.readline())
+        ports = [int(re.findall(r":([0-9]+)", address)[-1]) for address in told.values()]
+        assert told.keys() == {"kafka", "database_url", "brokerage_url"}
+        assert all(is_listening(port) for port in ports)
+        served.send_signal(signal.SIGTERM)
+        assert served.wait(30) == 0
+    assert not any(is_listening(port) for port in ports)
 
 
 def test_a_program_that_ends_at_once_is_told_with_its_last_lines(programs: Programs) -> None:

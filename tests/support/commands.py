@@ -1,45 +1,11 @@
-"""Valid commands of all ten types."""
+"""Commands that were never sent before, for accounts that no other test uses; payloads are those of tests/factories.py."""
 
 import secrets
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-SAMPLES: dict[str, dict[str, Any]] = {
-    "cash.adjust": {"direction": "CREDIT", "currency": "USD", "amount": "100.00", "biz_code": "CASH_ADJ_001"},
-    "position.adjust": {
-        "direction": "CREDIT",
-        "market": "US",
-        "symbol": "AAPL.US",
-        "quantity": "10",
-        "biz_code": "POS_ADJ_001",
-    },
-    "temp.adjust": {
-        "security_type": "CASH",
-        "direction": "CREDIT",
-        "currency": "USD",
-        "amount": "1000.00",
-        "biz_code": "CASH_ADJ_001",
-        "remark": "intraday",
-        "expires_at": None,
-        "op_user": "admin",
-    },
-    "temp.expire": {"adjust": {"adjust_no": "TA1"}, "op_user": "admin"},
-    "cash.freeze": {"currency": "USD", "amount": "50.00", "biz_code": "FREEZE_001"},
-    "cash.unfreeze": {"freeze": {"serial_num": "F1"}, "currency": "USD", "amount": "50.00", "biz_code": "FREEZE_001"},
-    "cash.debit_frozen": {"freeze": {"serial_num": "F1"}},
-    "order.place": {
-        "symbol": "AAPL.US",
-        "side": "Buy",
-        "order_type": "LO",
-        "quantity": "10",
-        "time_in_force": "Day",
-        "price": "180.00",
-    },
-    "order.modify": {"order": {"order_id": "O1"}, "quantity": "5", "price": "181.00"},
-    "order.withdraw": {"order": {"order_id": "O1"}},
-}
-"""A payload per type. `temp.adjust` needs an `expires_at`; those that refer name numbers that exist nowhere."""
+from tests import factories
 
 
 def new_command_id() -> str:
@@ -52,21 +18,13 @@ def new_account() -> str:
     return f"H{secrets.token_hex(6).upper()}"
 
 
-def command(
-    type_: str,
-    account_no: str,
-    payload: Mapping[str, Any] | None = None,
-    *,
-    command_id: str | None = None,
-    **fields: Any,
+def new_command(
+    type_: str, account_no: str, payload: Mapping[str, Any] | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """Return a command: the type's sample payload with `payload` laid over it, and other fields of the envelope."""
-    return {
-        "command_id": command_id or new_command_id(),
-        "type": type_,
+    """Return a valid command with an id of its own: `payload` is laid over the type's, `changes` over the envelope."""
+    valid = {
+        "command_id": new_command_id(),
         "account_no": account_no,
-        "issued_at": "2026-11-22T08:30:00Z",
-        "issued_by": "tests",
-        "payload": {**SAMPLES[type_], **(payload or {})},
-        **fields,
+        "payload": factories.payload(type_, **(payload or {})),
     }
+    return factories.command(type_, **{**valid, **changes})
