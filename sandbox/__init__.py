@@ -19,4 +19,5 @@ audit       calls and effects, apart from the books
 clock       the only door to time and chance
 serve       opens the port, says where, sweeps, ends at SIGTERM
 __main__    the command line
+parts/      real Kafka and Postgres, and this sandbox, as processes on a machine that has only Python
 """

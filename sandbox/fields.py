@@ -36,7 +36,7 @@ def text(request: Json, name: str) -> str:
     return value
 
 
-def optional_text(request: Json, name: str, length_max: int = 255) -> str | None:
+def optional_text(request: Json, name: str, length_max: int = 65_536) -> str | None:
     """Return a text, or None where it is absent, null or empty."""
     value = request.get(name)
     if value is None or value == "":

@@ -43,7 +43,9 @@ def brokerage_of(options: Options) -> Brokerage:
 async def opened(options: Options, brokerage: Brokerage) -> AsyncIterator[str]:
     """Answer at the options' address while the block lasts and yield the URL. Raises OSError if it is taken."""
     door = Door(brokerage, options.latency_s, options.latency_jitter_s)
-    runner = web.ServerRunner(web.Server(door.answer, access_log=None), shutdown_timeout=_SHUTDOWN_S)
+    # A call goes on when its client has gone, as at the real brokerage: what left cannot be called back.
+    server = web.Server(door.answer, access_log=None, handler_cancellation=False)
+    runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
         site = web.TCPSite(runner, options.host, options.port, backlog=1024)

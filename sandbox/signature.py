@@ -41,7 +41,7 @@ def canonical(request: Signed, names: str, body_digest: str) -> str:
 
 def sign(secret: str, text: str) -> str:
     """Return the signature of a canonical text in lower-case hex."""
-    to_sign = "HMAC-SHA256|" + hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    to_sign = "HMAC-SHA256|" + hashlib.sha1(text.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
     return hmac.digest(secret.encode(), to_sign.encode(), "sha256").hex()
 
 

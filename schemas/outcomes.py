@@ -17,6 +17,8 @@ from schemas.times import written, written_whole
 EVENT_NAMESPACE = UUID("5b0f3c0e-8d0a-5e0c-9a55-0d9b7c1f6f21")
 CE_SOURCE = "/ledger-worker"
 
+EndedBy = Literal["timer", "command", "brokerage", "unknown"]
+Basis = Literal["answer", "inferred", "person"]
 Headers = list[tuple[str, bytes]]
 
 
@@ -71,8 +73,8 @@ class Result:
     serial_num: str | None = None
     order_id: str | None = None
     expires_at: datetime | None = None
-    ended_by: Literal["timer", "command", "brokerage", "unknown"] | None = None
-    basis: Literal["answer", "inferred", "person"] = "answer"
+    ended_by: EndedBy | None = None
+    basis: Basis = "answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ def written_whole(at: datetime) -> str:
 
 
 def _read(given: object) -> datetime:
+    if given is None:
+        raise refusal(Code.FIELD_MISSING, "is required")
     if not isinstance(given, str):
         raise refusal(Code.FIELD_TYPE, "must be a string")
     try:

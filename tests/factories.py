@@ -135,3 +135,47 @@ def record(
 def _changed(valid: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = {**valid, **changes}
     return {name: value for name, value in merged.items() if value is not ABSENT}
+
+
+GOOD = json.dumps(command("cash.adjust")).encode()
+
+# what has no readable identity: each is a dead letter, reason MALFORMED, and nothing else
+MALFORMED: dict[str, bytes | None] = {
+    "tombstone": None,
+    "empty": b"",
+    "blank": b" ",
+    "null": b"null",
+    "list": b"[]",
+    "string": b'"text"',
+    "number": b"1",
+    "unclosed": b"{",
+    "no members": b"{}",
+    "trailing garbage": GOOD + b"x",
+    "two objects": GOOD + b"{}",
+    "byte-order mark": b"\xef\xbb\xbf" + GOOD,
+    "UTF-16": GOOD.decode().encode("utf-16"),
+    "UTF-32": GOOD.decode().encode("utf-32-le"),
+    "not UTF-8": GOOD.replace(b"margin-desk", b"\xff\xfe"),
+    "surrogate in UTF-8": GOOD.replace(b"margin-desk", b"\xed\xa0\x80"),
+    "overlong UTF-8": GOOD.replace(b"margin-desk", b"\xc0\x80"),
+    "raw NUL in a string": GOOD.replace(b"margin-desk", b"\x00"),
+    "raw line break in a string": GOOD.replace(b"margin-desk", b"line\nbreak"),
+    "lone surrogate": GOOD.replace(b"margin-desk", b"\\ud800"),
+    "surrogates turned around": GOOD.replace(b"margin-desk", b"\\udc00\\ud800"),
+    "lone surrogate in a name": GOOD.replace(b"issued_by", b"\\uD800"),
+    "duplicate name": GOOD.replace(b'"currency": "USD"', b'"currency": "USD", "currency": "USD"'),
+    "duplicate name, escaped": GOOD.replace(b'"currency": "USD"', b'"currency": "USD", "\\u0063urrency": "USD"'),
+    "duplicate id": GOOD[:-1] + b', "command_id": "0f8fad5b-d9cb-469f-a165-70867728950e"}',
+    "NaN": GOOD.replace(b'"1000.00"', b"NaN"),
+    "infinity": GOOD.replace(b'"1000.00"', b"-Infinity"),
+    "leading zero": GOOD.replace(b'"1000.00"', b"01"),
+    "single quotes": GOOD.replace(b'"1000.00"', b"'1'"),
+    "seventeen deep": GOOD.replace(b'"1000.00"', b"[" * 15 + b"]" * 15),
+    "brackets only": b"[" * 65_000,
+    "deep and unclosed": b'{"a":' * 12_000,
+    "deep and closed": b'{"a":' * 9_000 + b"1" + b"}" * 9_000,
+    "quotes only": b'"' * 65_000,
+    "escaped quotes only": b'\\"' * 32_000,
+    "unclosed string": b'{"' + b'\\"' * 32_000,
+    "digits only": b"9" * 65_000,
+}

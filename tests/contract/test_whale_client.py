@@ -1,6 +1,7 @@
 """One attempt is at most one request on the wire, and what is told of it is true."""
 
 import asyncio
+import inspect
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from tests.contract.raw_brokerage import Call, RawBrokerage, raw_brokerage, raw_
 from worker import clock
 from worker.errors import SettingsError
 from worker.ledger.verdicts import Request
-from worker.whale.client import WhaleClient, checked_url
+from worker.whale.client import GatedRequest, WhaleClient, checked_url
 from worker.whale.sign import Credentials, sign
 from worker.whale.wire import ANSWER_BYTES_MAX, Answer, Exchange, NoAnswer
 
@@ -158,6 +159,24 @@ async def test_a_connection_dropped_while_idle_is_not_written_to_and_another_is_
     assert len(brokerage.calls) == len(METHODS)
 
 
+@pytest.mark.parametrize("request_", METHODS, ids=lambda one: f"{one.method}-{len(one.body)}")
+async def test_a_library_that_would_send_again_is_not_let(request_: Request) -> None:
+    async with raw_brokerage(resets) as brokerage, client(brokerage) as whale:
+        assert whale._opened is not None
+        whale._opened._retry_connection = True
+        told = await attempt(whale, request_)
+    assert isinstance(told, NoAnswer)
+    assert (told.sent, told.kind) == (True, "reset")
+    assert len(brokerage.calls) == 1
+
+
+def test_nothing_is_awaited_between_the_last_look_at_the_clock_and_the_write() -> None:
+    assert not inspect.iscoroutinefunction(GatedRequest._depart)
+    last = [line.strip() for line in inspect.getsource(GatedRequest._depart).splitlines()][-5:]
+    assert last[0] == "now_s = clock.boot_s()"
+    assert last[-1] == "transport.write(departure.data)"
+
+
 async def test_an_unasked_answer_is_never_taken_for_that_of_the_next_call() -> None:
     async def answer_twice(call: Call) -> None:
         await call.answer(body=b'{"code":0,"call":%d}' % len(brokerage.calls))
@@ -170,6 +189,26 @@ async def test_an_unasked_answer_is_never_taken_for_that_of_the_next_call() -> N
             assert isinstance(told, Answer)
             assert told.body == b'{"code":0,"call":%d}' % number
     assert len(brokerage.calls) == 2
+
+
+async def test_an_unasked_answer_that_was_read_while_idle_is_not_taken_either() -> None:
+    more = asyncio.Event()
+
+    async def answer_late_again(call: Call) -> None:
+        await call.answer()
+        if call.connection == 1:
+            await more.wait()
+            await call.answer(status="408 Request Timeout", body=b'{"code":408,"message":"idle"}')
+
+    async with raw_brokerage(answer_late_again) as brokerage, client(brokerage) as whale:
+        await attempt(whale, POST)
+        more.set()
+        for _ in range(20):  # both ends live in this event loop: turns of it, not time
+            await asyncio.sleep(0)
+        told = await attempt(whale, POST)
+    assert isinstance(told, Answer)
+    assert told.status == 200
+    assert [call.connection for call in brokerage.calls] == [1, 2]
 
 
 async def test_past_the_deadline_the_socket_is_reset_not_closed() -> None:
@@ -338,6 +377,13 @@ def test_plain_http_needs_loopback_or_the_setting() -> None:
     for url in ("http://127.0.0.1:8080", "http://localhost", "http://[::1]:1", "https://a.b/"):
         checked_url(url, allow_http=False)
     checked_url("http://sandbox:8080", allow_http=True)
+
+
+@pytest.mark.parametrize("text", ["", " key", "a\r\nX-Other: b", "schlüssel"])
+def test_credentials_that_no_header_can_carry_are_refused(text: str) -> None:
+    for credentials in (Credentials(text, "s", "t"), Credentials("k", "s", text)):
+        with pytest.raises(SettingsError, match="LEDGER_WHALE_"):
+            WhaleClient(url="https://a.b", credentials=credentials, timeout_s=1.0, pool_size=1)
 
 
 def test_credentials_do_not_show_their_secrets() -> None:

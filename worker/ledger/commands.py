@@ -56,5 +56,5 @@ class Refusal:
 class Malformed:
     """A record whose identity cannot be read. `message` is ours alone and holds nothing of the record."""
 
-    reason: Literal["MALFORMED", "TOO_LARGE"]
+    reason: Literal["MALFORMED", "TOO_LARGE", "QUARANTINED"]
     message: str

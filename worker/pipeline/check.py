@@ -101,8 +101,8 @@ def _wrong_type(command_type: object, belonging: frozenset[str]) -> Wrong | None
 
 def _first_wrong(error: ValidationError, read: dict[str, Any]) -> Wrong:
     tagged = read["type"] == CommandType.TEMP_ADJUST
-    found = {_path(detail, tagged): detail for detail in reversed(error.errors(include_url=False, include_input=False))}
-    path = next((place for place in _places(read) if place in found), None) or next(reversed(found))
+    found = {_path(detail, tagged): detail for detail in error.errors(include_url=False, include_input=False)}
+    path = next((place for place in _places(read) if place in found), None) or next(iter(found))
     code, text = _named(found[path], _member(path, read))
     field = ".".join(_clean(name) for name in path)
     return code, f"{field}: {text}", field

@@ -191,19 +191,35 @@ def _hold(batch: Batch, conclusion: Conclusion, reason: str) -> None:
 
 def _doubt(batch: Batch, conclusion: Conclusion, reason: str) -> None:
     first = next(a for a in conclusion.attempts if a.known in (Known.IN_DOUBT, Known.OPEN))
-    batch.facts.add(
-        "doubts",
-        {
-            "command_id": conclusion.command.command_id,
-            "is_expiry": False,
-            "account_no": conclusion.command.account_no,
-            "operation": conclusion.operation,
-            "attempt_number": first.number,
-            "since_at": first.opened_at,
-            "notice_at": max(first.opened_at + batch.notice_after, batch.now),
-            "reason": reason,
-        },
-    )
+    batch.facts.add("doubts", _doubt_row(batch, conclusion, first, reason) | {"is_expiry": False})
+
+
+def _doubt_row(batch: Batch, conclusion: Conclusion, first: Attempt, reason: str) -> dict[str, object]:
+    return {
+        "command_id": conclusion.command.command_id,
+        "account_no": conclusion.command.account_no,
+        "operation": conclusion.operation,
+        "attempt_number": first.number,
+        "since_at": first.opened_at,
+        "notice_at": max(first.opened_at + batch.notice_after, batch.now),
+        "reason": reason,
+    }
+
+
+def doubt_expiry(batch: Batch, conclusion: Conclusion, reason: str) -> None:
+    """Note that an adjustment's expiry is in doubt, or no longer is; a FAILED alone is no doubt that is told of."""
+    first = next((a for a in conclusion.attempts if a.known in (Known.IN_DOUBT, Known.OPEN)), None)
+    if first is None:
+        batch.facts.expiry_doubts_cleared.append(conclusion.command.command_id)
+        return
+    batch.facts.add("doubts", _doubt_row(batch, conclusion, first, reason) | {"is_expiry": True})
+
+
+def clear_doubt(batch: Batch, conclusion: Conclusion, reason: str) -> None:
+    """Note of a parked command that nothing of it is in doubt any more; it still waits for a person."""
+    command = conclusion.command
+    batch.facts.doubts_cleared.append(command.command_id)
+    batch.facts.reparked.append({"command_id": command.command_id, "reason": reason})
 
 
 def _watch(batch: Batch, command: CommandRow) -> None:
@@ -232,7 +248,7 @@ def _finish(
             **stored(result, error),
         }
     )
-    if command.state == "parked" or conclusion.attempts:
+    if command.state in ("parked", "in_doubt") or len(conclusion.attempts) > 1:
         batch.facts.doubts_cleared.append(command.command_id)
 
 

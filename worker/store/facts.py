@@ -140,6 +140,7 @@ class Facts:
     doubts_cleared: list[UUID] = field(default_factory=list)
     doubts_parked: list[Row] = field(default_factory=list)
     expiry_doubts_cleared: list[UUID] = field(default_factory=list)
+    reparked: list[Row] = field(default_factory=list)
 
     def add(self, table: str, row: Row) -> None:
         """Gather one new row."""
@@ -154,13 +155,17 @@ class Facts:
         )
 
     async def write(self, connection: AsyncConnection) -> None:
-        """Write everything gathered; the caller holds the locks of the lanes concerned."""
+        """Write everything gathered; the caller holds the locks of the lanes concerned.
+
+        What is cleared goes first: a verdict by absence ends a doubt and begins a watch.
+        """
+        still_parked = {row["command_id"] for row in self.reparked}
+        await _clear(connection, self.doubts_cleared, self.expiry_doubts_cleared, still_parked)
         for table, (columns, on_conflict) in INSERTS.items():
             await insert(connection, table, columns, self.new.get(table, ()), on_conflict=on_conflict)
         for statement, columns, rows in self._changes():
             if rows:
                 await connection.execute(text(statement), arrays(columns, rows))
-        await _clear(connection, self.doubts_cleared, self.expiry_doubts_cleared)
 
     def _changes(self) -> Sequence[tuple[str, Mapping[str, str], list[Row]]]:
         return (
@@ -203,17 +208,27 @@ class Facts:
                 {"command_id": "uuid", "parked_at": "timestamptz"},
                 self.doubts_parked,
             ),
+            (
+                f"""UPDATE parked p SET in_doubt = false, reason = given.reason
+                    FROM {from_arrays({"command_id": "uuid", "reason": "text"})}
+                    WHERE p.command_id = given.command_id""",
+                {"command_id": "uuid", "reason": "text"},
+                self.reparked,
+            ),
         )
 
 
-async def _clear(connection: AsyncConnection, commands: list[UUID], expiries: list[UUID]) -> None:
+async def _clear(
+    connection: AsyncConnection, commands: list[UUID], expiries: list[UUID], still_parked: set[UUID]
+) -> None:
+    given = {
+        "ids": commands,
+        "unparked": [command_id for command_id in commands if command_id not in still_parked],
+        "expiries": expiries,
+    }
     if commands:
-        await connection.execute(
-            text("DELETE FROM doubts WHERE command_id = ANY(:ids) AND NOT is_expiry"), {"ids": commands}
-        )
-        for table in ("parked", "watches"):
-            await connection.execute(text(f"DELETE FROM {table} WHERE command_id = ANY(:ids)"), {"ids": commands})
+        await connection.execute(text("DELETE FROM doubts WHERE command_id = ANY(:ids) AND NOT is_expiry"), given)
+        await connection.execute(text("DELETE FROM watches WHERE command_id = ANY(:ids)"), given)
+        await connection.execute(text("DELETE FROM parked WHERE command_id = ANY(:unparked)"), given)
     if expiries:
-        await connection.execute(
-            text("DELETE FROM doubts WHERE command_id = ANY(:ids) AND is_expiry"), {"ids": expiries}
-        )
+        await connection.execute(text("DELETE FROM doubts WHERE command_id = ANY(:expiries) AND is_expiry"), given)

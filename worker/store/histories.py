@@ -16,7 +16,6 @@ COMMAND_COLUMNS = """
     c.not_after, c.expires_at, c.traceparent, c.topic, c.epoch, c.partition, c."offset", c.accepted_at, c.attempts,
     c.first_sent_at
 """
-ADJUSTMENT_COLUMNS = "a.command_id, a.account_no, a.adjust_no, a.op_user, a.expires_at, a.ended_by"
 
 
 def command_row(row: Mapping[str, Any]) -> CommandRow:
@@ -25,7 +24,7 @@ def command_row(row: Mapping[str, Any]) -> CommandRow:
 
 
 def adjustment_row(row: Mapping[str, Any]) -> AdjustmentRow:
-    """Make an `AdjustmentRow` of a row with `ADJUSTMENT_COLUMNS`."""
+    """Make an `AdjustmentRow` of a row that joins the adjustment to its temp.adjust."""
     return AdjustmentRow(**{name: row[name] for name in AdjustmentRow.__dataclass_fields__})
 
 
@@ -62,20 +61,6 @@ async def read_histories(
             request = history.request or _doubtful_request(row)
             found[row["command_id"]] = History((*history.attempts, _attempt(row)), history.looks, request)
     return found
-
-
-async def read_adjustments(
-    connection: AsyncConnection, *, command_ids: Collection[UUID] = (), adjust_nos: Collection[str] = ()
-) -> list[AdjustmentRow]:
-    """Read temporary adjustments by temp.adjust's id or by the brokerage's number."""
-    if not command_ids and not adjust_nos:
-        return []
-    statement = text(f"""
-        SELECT {ADJUSTMENT_COLUMNS} FROM temp_adjustments a
-        WHERE a.command_id = ANY(:ids) OR a.adjust_no = ANY(:numbers)
-    """)
-    rows = await connection.execute(statement, {"ids": list(command_ids), "numbers": list(adjust_nos)})
-    return [adjustment_row(row) for row in rows.mappings()]
 
 
 def _doubtful_request(row: Mapping[str, Any]) -> Request | None:

@@ -11,7 +11,6 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self, cast
@@ -46,6 +45,10 @@ class _StaleError(Exception):
     def __init__(self, reused: bool) -> None:
         super().__init__("the connection was dropped before the request was written")
         self.reused = reused
+
+
+class _SecondWriteError(aiohttp.ClientError):
+    """A lower layer tried to send an attempt again; nothing more was written."""
 
 
 class _TooLargeError(Exception):
@@ -91,7 +94,7 @@ class GatedRequest(ClientRequest):
     def _depart(self, protocol: ResponseHandler) -> None:
         departure, transport = self.departure, protocol.transport
         if departure.sent_s is not None:
-            raise RuntimeError("an attempt is one request; this one was written before")
+            raise _SecondWriteError("the connection was lost after the request had been written")
         reused = protocol in departure.carried
         if transport is None or transport.is_closing() or protocol.should_close or _is_dropped(transport, reused):
             raise _StaleError(reused)
@@ -118,7 +121,8 @@ class WhaleClient:
     """Signs and sends. An async context manager, entered once, in the event loop in which it is used.
 
     `timeout_s` is the deadline of a whole call, from asking for a connection to the last byte of the answer.
-    Raises SettingsError for a URL that is not one, has a path, or is `http://` to another host without `allow_http`.
+    Raises SettingsError for a URL that is not one, has a path, or is `http://` to another host without
+    `allow_http`, and for credentials that no header can carry.
     """
 
     def __init__(
@@ -131,6 +135,9 @@ class WhaleClient:
         allow_http: bool = False,
     ) -> None:
         self._url = checked_url(url, allow_http=allow_http)
+        for name, text in (("APP_KEY", credentials.app_key), ("ACCESS_TOKEN", credentials.access_token)):
+            if not text or not text.isascii() or not text.isprintable() or text != text.strip():
+                raise SettingsError(f"LEDGER_WHALE_{name} is empty or holds characters that no header can carry")
         self._credentials = credentials
         self._timeout_s = timeout_s
         self._pool_size = pool_size
@@ -187,7 +194,10 @@ class WhaleClient:
             return _unsent("late", "the time to send had passed when the connection was ready")
         except _StaleError as error:
             return _unsent("reset", str(error))
-        except (_TooLargeError, TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        except TimeoutError:
+            sent = departure.sent_s is not None
+            return NoAnswer(sent, "timeout", f"no {'whole answer' if sent else 'connection'} by the call's deadline")
+        except (_TooLargeError, aiohttp.ClientError, OSError, ValueError) as error:
             return NoAnswer(departure.sent_s is not None, _kind(error), _told(error))
         finally:
             if not answered:
@@ -195,9 +205,7 @@ class WhaleClient:
         return answer
 
     async def _exchange(self, method: str, departure: Departure) -> Answer:
-        async def gate(
-            request: ClientRequest, connect_and_send: Callable[[ClientRequest], "asyncio.Future[ClientResponse]"]
-        ) -> ClientResponse:
+        async def gate(request: ClientRequest, connect_and_send: aiohttp.ClientHandlerType) -> ClientResponse:
             cast("GatedRequest", request).departure = departure
             for _ in range(self._pool_size):
                 try:
@@ -213,7 +221,7 @@ class WhaleClient:
             method,
             self._url,
             allow_redirects=False,
-            middlewares=(gate,),  # type: ignore[arg-type]
+            middlewares=(gate,),
         )
         async with response:
             body = await _bounded(response)
@@ -295,8 +303,6 @@ def _kind(error: BaseException) -> NoAnswerKind:
             return "tls"
         case aiohttp.ClientConnectorError():
             return "refused"
-        case TimeoutError():
-            return "timeout"
         case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
             return "cut"
         case _:

@@ -77,6 +77,9 @@ class Operation:
     look: Look | None = None
     late_apply_s: float | None = None  # None: LEDGER_LATE_APPLY_S
     deadline_s: float | None = None  # None: LEDGER_WHALE_TIMEOUT_S
+    books_adjustment: bool = False  # success books a temporary adjustment, whose hour a timer keeps
+    ends_adjustment: bool = False  # success ends one
+    ended_rejects: bool = False  # an order that ended otherwise can no longer take this: rejected, ORDER_ENDED
     refuse_before_call: Callable[[Intent, Variants], Refusal | None] = lambda _intent, _variants: None
 
 

@@ -123,5 +123,6 @@ ENTRIES: Final = (
         read=read_taken,
         final_codes=REFUSED_CODES,
         look=look_for_withdrawal,
+        ended_rejects=True,
     ),
 )

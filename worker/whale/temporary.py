@@ -138,6 +138,7 @@ ENTRIES: Final = (
         read=read_adjust,
         final_codes=REFUSED_CODES,
         refuse_before_call=refuse_adjust,
+        books_adjustment=True,
     ),
     Operation(
         command_type="temp.expire",
@@ -149,5 +150,6 @@ ENTRIES: Final = (
         build=expire,
         read=read_expire,
         final_codes=REFUSED_CODES | {"FAILED"},
+        ends_adjustment=True,
     ),
 )

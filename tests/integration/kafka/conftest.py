@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from asyncio import sleep, timeout
 from itertools import count
 
 import pytest
@@ -59,7 +60,8 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 @pytest.fixture
 async def topics(settings: Settings, admin: AIOKafkaAdminClient) -> Settings:
     """The three command topics, two partitions each."""
-    await admin.create_topics([NewTopic(name, 2, 1) for name in settings.commands])
+    for name in settings.commands:
+        await make_topic(admin, NewTopic(name, 2, 1))
     return settings
 
 
@@ -85,3 +87,11 @@ async def make_producer(bootstrap: str) -> AsyncIterator[Make]:
 @pytest.fixture
 async def upstream(make_producer: Make) -> AIOKafkaProducer:
     return await make_producer()
+
+
+async def make_topic(admin: AIOKafkaAdminClient, topic: NewTopic) -> None:
+    """Create it and wait until the broker shows it: it answers before it has heard of it."""
+    await admin.create_topics([topic])
+    async with timeout(20):
+        while (await admin.describe_topics([topic.name]))[0]["error_code"]:
+            await sleep(0.01)
