@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from schemas.codes import brokerage_code
 from worker.ledger.backoff import RESEND_FIRST_S, resend_after_s, retry_after_s
 from worker.ledger.verdicts import Keying, Numbers
 
@@ -171,7 +172,7 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
 def _without_doubt(attempts: Sequence[Attempt], now: datetime) -> Decision:
     refused = [a for a in attempts if a.known is Known.REFUSED]
     if refused:
-        return Reject(refused[-1].code, refused[-1].message, "brokerage")
+        return Reject(brokerage_code(refused[-1].code), refused[-1].message, "brokerage")
     unsent = [a for a in attempts if a.known is Known.NOT_SENT]
     if not unsent:
         return Send(now, "first call")

@@ -1,5 +1,6 @@
 """Fourth stage: one signed call, once; or one look. The last thing before its first byte is a glance at `send_before`."""
 
+from dataclasses import replace
 from typing import assert_never
 
 from worker import clock
@@ -9,11 +10,14 @@ from worker.observe.metrics import Metrics
 from worker.pipeline.turn import LOOK, Ended, Turn
 from worker.settings import Settings
 from worker.whale.client import WhaleClient
-from worker.whale.operations import LookInput, Variants
+from worker.whale.operations import REGISTRY, LookInput, Variants
+from worker.whale.probes import credentials_check
 from worker.whale.verdict import judge
 from worker.whale.wire import Answer, Exchange, NoAnswer
 
 ANSWER_KEPT_BYTES = 16_384
+READ = REGISTRY["order.withdraw"]
+"""Any entry serves to judge whether a read was let in: its inner codes do not matter."""
 
 
 class Effect:
@@ -33,8 +37,8 @@ class Effect:
         signed = self._client.sign(turn.request, int(clock.wall_s()))
         exchange = await self._client.send(signed, send_before_s=turn.send_before_s, deadline_s=turn.deadline_s)
         verdict = judge(turn.operation, exchange, self._settings.whale_final_codes)
-        if isinstance(verdict, NotSent) and verdict.pause is Pause.SIGNATURE:
-            verdict = await self._doubt_signature(turn, verdict)
+        if isinstance(verdict, NotSent) and verdict.pause is not None:
+            verdict = await self._about_all_or_one(turn, verdict)
         return self._ended(turn, exchange, verdict, began_s)
 
     async def look(self, turn: Turn) -> Ended:
@@ -51,13 +55,24 @@ class Effect:
         )
         return Ended(turn, evidence, ended_s, (ended_s - began_s) * 1000)
 
-    async def _doubt_signature(self, turn: Turn, verdict: NotSent) -> NotSent:
-        """Tell a key that no longer signs, which concerns all, from one command whose signature alone is refused."""
-        exchange = await self._client.read(self._client.plain_read(turn.command.account_no))
-        read = judge(turn.operation, exchange, frozenset())
-        if isinstance(exchange, Answer) and not (isinstance(read, NotSent) and read.pause is Pause.SIGNATURE):
-            return NotSent(SIGNATURE_ALONE, verdict.message)
-        return verdict
+    async def _about_all_or_one(self, turn: Turn, verdict: NotSent) -> NotSent:
+        """Tell a refusal that concerns every call from one of this command alone: a signed read shows it.
+
+        One that concerns all pauses the client. A signature refused alone parks its command; an unknown path waits.
+        """
+        found = await self.check_credentials(turn.command.account_no)
+        if found is not None:
+            return replace(verdict, pause=found.pause or verdict.pause)
+        rule = SIGNATURE_ALONE if verdict.pause is Pause.SIGNATURE else verdict.rule
+        return replace(verdict, rule=rule, pause=None)
+
+    async def check_credentials(self, account_no: str) -> NotSent | None:
+        """Make one signed read; None when the brokerage takes our signature, key, token and address."""
+        exchange = await self._client.read(credentials_check(account_no))
+        read = judge(READ, exchange, frozenset())
+        if isinstance(read, NotSent) and (read.pause is not None or isinstance(exchange, NoAnswer)):
+            return read
+        return None
 
     def _ended(self, turn: Turn, exchange: Exchange, verdict: Verdict, began_s: float) -> Ended:
         now_s = clock.boot_s()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from worker.ledger.decide import Attempt, Known, Look, Rules, Succeed, decide
-from worker.ledger.verdicts import Evidence, Request, Verdict
+from worker.ledger.verdicts import Evidence, Keying, Request, Verdict
 from worker.settings import Settings
 from worker.store.conclude import Conclusion
 from worker.store.references import Ending
@@ -93,7 +93,7 @@ def weigh(
         attempts=attempts,
         occurred_at=occurred_at or now,
         operation=command.command_type,
-        can_look=operation.look is not None,
+        watch=operation.keyed_by is Keying.TAG,
         books=operation.books_adjustment,
         ends=ends,
         hold_after=hold_after,

@@ -34,7 +34,7 @@ class Conclusion:
     attempts: Sequence[Attempt]
     occurred_at: datetime
     operation: str
-    can_look: bool = False
+    watch: bool = False
     books: bool = False
     ends: tuple[AdjustmentRow, CommandRow] | None = None
     hold_after: datetime | None = None
@@ -176,7 +176,7 @@ def _park(batch: Batch, lane: LaneRow, conclusion: Conclusion, decision: Park) -
     if decision.in_doubt:
         _doubt(batch, conclusion, decision.reason)
         batch.facts.doubts_parked.append({"command_id": command.command_id, "parked_at": batch.now})
-    if conclusion.can_look and decision.in_doubt:
+    if conclusion.watch and decision.in_doubt:
         _watch(batch, command)
 
 

@@ -1,0 +1,50 @@
+"""What this process may begin now: free slots, and calls borrowed from the fleet's rate."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker import clock
+from worker.settings import Settings
+from worker.store.engine import transaction
+from worker.store.rate import borrow
+from worker.whale.limits import Budget, Slots
+
+CHUNKS_PER_S = 10
+URGENT_PART = 0.1
+
+
+class Permits:
+    """Slots and tokens of one process; urgent calls have a part of both to themselves."""
+
+    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
+        self._engine, self._per_s = engine, settings.whale_rate_per_s
+        self._burst = max(1.0, self._per_s / CHUNKS_PER_S)
+        self._tokens = Budget(life_s=1.0)
+        self._asked_s = 0.0
+        self.slots = Slots(settings.whale_in_flight_max, reserve=max(0, int(settings.whale_in_flight_max * URGENT_PART)))
+
+    async def available(self) -> tuple[int, int]:
+        """How many calls may begin: (urgent ones, others). Borrows a chunk when little is left.
+
+        Raises PartUnavailableError when the fleet's rate cannot be read: then nothing may begin.
+        """
+        now_s = clock.boot_s()
+        want = self.slots.free(urgent=True)
+        left = self._tokens.left(now_s)
+        if want > left and now_s - self._asked_s >= min(1.0 / CHUNKS_PER_S, 2.0 / self._per_s):
+            self._asked_s = now_s
+            chunk = max(1, min(want - left, int(self._burst)))
+            async with transaction(self._engine) as connection:
+                granted = await borrow(connection, want=chunk, per_s=self._per_s, burst=self._burst, reserve=0.0)
+            self._tokens.add(granted, clock.boot_s())
+            left += granted
+        reserve = int(min(self._burst, left) * URGENT_PART)
+        return min(want, left), min(self.slots.free(urgent=False), left - reserve)
+
+    def begin(self) -> None:
+        """Take a slot and a token for a call that `available` allowed."""
+        self._tokens.take(clock.boot_s(), urgent=True)
+        self.slots.take(urgent=True)
+
+    def end(self) -> None:
+        """Give the slot back."""
+        self.slots.give_back()

@@ -1,0 +1,177 @@
+"""The lanes engine: claims turns while there are permits, carries them out beside each other, records them in groups."""
+
+import asyncio
+from collections import deque
+
+from structlog.typing import FilteringBoundLogger
+
+from worker import clock
+from worker.app.budget import Permits
+from worker.errors import PartUnavailableError
+from worker.ledger.verdicts import NotSent
+from worker.observe.health import Liveness, Readiness
+from worker.observe.metrics import Metrics
+from worker.pipeline.claim import Claim, ClaimUnsureError
+from worker.pipeline.effect import Effect
+from worker.pipeline.finish import Finish
+from worker.pipeline.turn import Ended, Turn
+
+IDLE_S = 0.05
+AWAY_FIRST_S = 0.1
+AWAY_MAX_S = 2.0
+PAUSED_CHECK_S = 2.0
+FLUSH_MAX = 500
+UNRECORDED_PER_SLOT = 4
+CLAIM_MAX = 200
+
+
+class Lanes:
+    """One worker's share of all lanes."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        effect: Effect,
+        finish: Finish,
+        permits: Permits,
+        readiness: Readiness,
+        liveness: Liveness,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._claim, self._effect, self._finish, self._permits = claim, effect, finish, permits
+        self._readiness, self._liveness, self._metrics, self._log = readiness, liveness, metrics, log
+        self._ended: deque[Ended] = deque()
+        self._to_record = asyncio.Event()
+        self._to_claim = asyncio.Event()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._claiming = True
+        self._paused_for: tuple[str, str] | None = None
+
+    def wake(self) -> None:
+        """Say that a lane may be ready: intake or a timer has just committed."""
+        self._to_claim.set()
+
+    async def run(self, stopping: asyncio.Event, drain_s: float) -> None:
+        """Work until `stopping`, then let calls in flight end and record them, within `drain_s`."""
+        async with asyncio.TaskGroup() as group:
+            recording = group.create_task(self._record())
+            waiting = group.create_task(self._wake_on(stopping))
+            await self._claim_until(stopping, group)
+            waiting.cancel()
+            await self._drain(drain_s)
+            self._claiming = False
+            self._to_record.set()
+            await recording
+
+    async def _wake_on(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        self._to_claim.set()
+
+    async def _claim_until(self, stopping: asyncio.Event, group: asyncio.TaskGroup) -> None:
+        away_s = AWAY_FIRST_S
+        while not stopping.is_set():
+            self._liveness.beat("lanes")
+            self._to_claim.clear()
+            try:
+                if self._paused_for is not None:
+                    await self._try_resume(*self._paused_for)
+                    continue
+                taken = await self._claim_once(group)
+            except PartUnavailableError as error:
+                self._readiness.set("lanes", f"Postgres cannot be reached for claims: {error}")
+                self._log.warning("claim.unavailable", why=str(error))
+                if isinstance(error, ClaimUnsureError):
+                    self._ended.extend(error.ended)
+                    self._to_record.set()
+                await self._pause(away_s)
+                away_s = min(AWAY_MAX_S, away_s * 2)
+                continue
+            away_s = AWAY_FIRST_S
+            self._readiness.clear("lanes")
+            if not taken:
+                await self._pause(IDLE_S)
+
+    async def _claim_once(self, group: asyncio.TaskGroup) -> bool:
+        """Claim what permits allow; returns whether there may be more at once."""
+        room = self._permits.slots.in_flight_max * UNRECORDED_PER_SLOT - len(self._ended)
+        urgent, others = await self._permits.available()
+        limit = min(urgent if others <= 0 else others, room, CLAIM_MAX)
+        if limit <= 0:
+            return False
+        claimed = await self._claim.claim(limit, urgent_only=others <= 0)
+        for turn in claimed.turns:
+            self._permits.begin()
+            call = group.create_task(self._carry_out(turn))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        return claimed.lanes >= limit
+
+    async def _carry_out(self, turn: Turn) -> None:
+        self._metrics.calls_in_flight.inc()
+        try:
+            ended = await self._effect.carry_out(turn)
+        finally:
+            self._permits.end()
+            self._metrics.calls_in_flight.dec()
+        found = ended.found
+        if isinstance(found, NotSent) and found.pause is not None and self._paused_for is None:
+            self._paused_for = (turn.command.account_no, found.message)
+            self._readiness.set("whale", f"calls are paused ({found.pause.value}): {found.message}")
+            self._log.error("effect.paused", why=found.message, kind=found.pause.value)
+        self._ended.append(ended)
+        self._to_record.set()
+
+    async def _try_resume(self, account_no: str, why: str) -> None:
+        """Calls go on as soon as a signed read is let in again."""
+        found = await self._effect.check_credentials(account_no)
+        if found is None:
+            self._paused_for = None
+            self._readiness.clear("whale")
+            self._log.info("effect.resumed", after=why)
+        else:
+            await self._pause(PAUSED_CHECK_S)
+
+    async def _record(self) -> None:
+        """Record what has ended, all that gathered during the last record at once. What Postgres cannot take now waits."""
+        away_s = AWAY_FIRST_S
+        while self._claiming or self._ended:
+            if not self._ended:
+                self._to_record.clear()
+                await self._to_record.wait()
+                continue
+            batch = [self._ended[i] for i in range(min(len(self._ended), FLUSH_MAX))]
+            try:
+                await self._finish.finish(batch)
+            except PartUnavailableError as error:
+                self._readiness.set("finish", f"Postgres cannot be reached to record answers: {error}")
+                self._log.warning("finish.unavailable", why=str(error), waiting=len(self._ended))
+                await asyncio.sleep(away_s)
+                away_s = min(AWAY_MAX_S, away_s * 2)
+                continue
+            for _ in batch:
+                self._ended.popleft()
+            away_s = AWAY_FIRST_S
+            self._readiness.clear("finish")
+            self._metrics.flush_commands.labels(stage="finish").observe(len(batch))
+            self._to_claim.set()
+
+    async def _drain(self, drain_s: float) -> None:
+        """Let calls end; one that does not in time is cut and stays open: reclaim finds it in doubt."""
+        if self._calls:
+            _, late = await asyncio.wait(self._calls, timeout=max(0.0, drain_s))
+            for call in late:
+                call.cancel()
+        deadline_s = clock.boot_s() + max(1.0, drain_s)
+        while self._ended and clock.boot_s() < deadline_s:
+            await asyncio.sleep(0.01)
+        if self._ended:
+            self._log.error("finish.abandoned", count=len(self._ended))
+            self._ended.clear()
+
+    async def _pause(self, ceiling_s: float) -> None:
+        try:
+            async with asyncio.timeout(ceiling_s):
+                await self._to_claim.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,26 @@
+"""The fleet's calls per second: one row that every worker borrows from, a chunk at a time."""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+async def borrow(connection: AsyncConnection, *, want: int, per_s: float, burst: float, reserve: float) -> int:
+    """Take up to `want` calls; `reserve` of them are left for urgent ones. Returns how many were granted.
+
+    The time is read after the row's lock was had: two that wait for each other must not fill it twice.
+    """
+    statement = text("""
+        WITH locked AS (SELECT tokens, filled_at FROM rate FOR UPDATE),
+        filled AS (
+            SELECT least(CAST(:burst AS float8),
+                         tokens + greatest(0, extract(epoch FROM clock_timestamp() - filled_at)) * :per_s) AS tokens
+            FROM locked
+        ),
+        given AS (
+            SELECT tokens, least(CAST(:want AS float8), greatest(0, floor(tokens - :reserve))) AS granted FROM filled
+        )
+        UPDATE rate SET tokens = given.tokens - given.granted, filled_at = clock_timestamp() FROM given
+        RETURNING given.granted
+    """)
+    given = {"want": want, "per_s": per_s, "burst": burst, "reserve": reserve}
+    return int((await connection.execute(statement, given)).scalar_one())

@@ -1,0 +1,16 @@
+"""Turns timers whose hour has come into the next turn of their lanes. Only the database's clock says that it has."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker.store.engine import transaction
+from worker.store.timers import make_due, read_due, seconds_to_next
+
+AT_ONCE = 200
+
+
+async def wake_due(engine: AsyncEngine) -> tuple[int, float | None]:
+    """Make due timers their lanes' next turns; returns how many, and the seconds until the next one's time."""
+    async with transaction(engine) as connection:
+        timers = [timer for timer in await read_due(connection, AT_ONCE) if timer.kind == "expire"]
+        made = await make_due(connection, timers) if timers else 0
+        return made, await seconds_to_next(connection)
