@@ -20,7 +20,9 @@ class Permits:
         self._burst = max(1.0, self._per_s / CHUNKS_PER_S)
         self._tokens = Budget(life_s=1.0)
         self._asked_s = 0.0
-        self.slots = Slots(settings.whale_in_flight_max, reserve=max(0, int(settings.whale_in_flight_max * URGENT_PART)))
+        self.slots = Slots(
+            settings.whale_in_flight_max, reserve=max(0, int(settings.whale_in_flight_max * URGENT_PART))
+        )
 
     async def available(self) -> tuple[int, int]:
         """How many calls may begin: (urgent ones, others). Borrows a chunk when little is left.

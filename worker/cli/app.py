@@ -2,9 +2,9 @@
 
 import typer
 
-from worker.cli import migrate, schemas, send, settings, tail, topics, whale
+from worker.cli import migrate, run, schemas, send, settings, tail, topics, whale
 
-GROUPS = (migrate, topics, send, tail, whale, settings, schemas)
+GROUPS = (migrate, topics, run, send, tail, whale, settings, schemas)
 
 
 def build() -> typer.Typer:

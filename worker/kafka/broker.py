@@ -299,9 +299,7 @@ class Session:
 
 def _raw(record: ConsumerRecord) -> RawRecord:
     headers = tuple((name.encode(), value) for name, value in record.headers)
-    return RawRecord(
-        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
-    )
+    return RawRecord(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers)
 
 
 class Intake:

@@ -132,7 +132,9 @@ class Places:
     def refuse(self, tp: Tp, reason: Reason) -> None:
         """Stop reading a partition; the others go on."""
         if self.refused.get((tp.topic, tp.partition)) != reason:
-            log.error("intake.refused", topic=tp.topic, partition=tp.partition, kind=reason.kind, reason=reason.sentence)
+            log.error(
+                "intake.refused", topic=tp.topic, partition=tp.partition, kind=reason.kind, reason=reason.sentence
+            )
         self.refused[tp.topic, tp.partition] = reason
         self._placed.pop(tp, None)
         if tp in self.assigned:

@@ -185,9 +185,7 @@ def read_batches(data: bytes, aborted: list[tuple[int, int]], topic: str, partit
     reader = PartitionRecords(
         TopicPartition(topic, partition), Batches(data), aborted, offset, None, None, True, READ_COMMITTED
     )
-    records = tuple(
-        RawRecord(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in reader
-    )
+    records = tuple(RawRecord(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in reader)
     return Slice(records, reader.next_fetch_offset)
 
 

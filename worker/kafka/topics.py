@@ -99,7 +99,9 @@ class Difference:
         """One sentence for a person."""
         if self.step is Step.CREATE:
             return f"topic {self.topic.name} does not exist: run `ledger-worker topics apply`"
-        told = f"topic {self.topic.name} ({self.topic.use}) has {self.what} {self.found}, the manifest says {self.wanted}"
+        told = (
+            f"topic {self.topic.name} ({self.topic.use}) has {self.what} {self.found}, the manifest says {self.wanted}"
+        )
         match self.step:
             case Step.CONFIGURE:
                 return f"{told}: run `ledger-worker topics apply`"

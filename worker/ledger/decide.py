@@ -187,7 +187,12 @@ def _without_doubt(attempts: Sequence[Attempt], now: datetime) -> Decision:
 
 
 def _resend_or_park(
-    rules: Rules, attempts: Sequence[Attempt], doubts: Sequence[Attempt], horizon: datetime, now: datetime, end: datetime
+    rules: Rules,
+    attempts: Sequence[Attempt],
+    doubts: Sequence[Attempt],
+    horizon: datetime,
+    now: datetime,
+    end: datetime,
 ) -> Decision:
     """Resend the same bytes until `end`; where a target refused a resend, it has nothing more to say."""
     if rules.keyed_by is Keying.TARGET and any(a.known is Known.REFUSED for a in attempts):
@@ -230,7 +235,9 @@ def _look_for_tag(
 ) -> Decision:
     absent = [look for look in looks if look.sight is Sight.ABSENT and look.started_at >= horizon]
     if len(absent) >= ABSENT_READS_MIN:
-        return Reject("NOT_APPLIED", "two full readings of the orders after the horizon do not show it", "policy", by_absence=True)
+        return Reject(
+            "NOT_APPLIED", "two full readings of the orders after the horizon do not show it", "policy", by_absence=True
+        )
     if now >= horizon + rules.key_life and looks and looks[-1].started_at >= horizon:
         return Park("the orders cannot be read", in_doubt=True)
     if absent:

@@ -32,7 +32,13 @@ class Rest:
 
 
 def rest(
-    *, expiry_due: bool, hold_until: datetime | None, hold_urgent: bool, has_head: bool, head_urgent: bool, now: datetime
+    *,
+    expiry_due: bool,
+    hold_until: datetime | None,
+    hold_urgent: bool,
+    has_head: bool,
+    head_urgent: bool,
+    now: datetime,
 ) -> Rest:
     """Say how a lane rests after a turn.
 

@@ -1,6 +1,6 @@
 """Second stage: a batch of raw records becomes rows, in one database transaction, before any offset is committed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
@@ -20,10 +20,16 @@ class Accept:
     """Intake's port to the database: what `worker.kafka.ports.Accept` asks for."""
 
     def __init__(
-        self, engine: AsyncEngine, topics: TopicTypes, options: Options, metrics: Metrics, log: FilteringBoundLogger
+        self,
+        engine: AsyncEngine,
+        topics: TopicTypes,
+        options: Options,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        woken: Callable[[], None],
     ) -> None:
         self._engine, self._topics, self._options = engine, topics, options
-        self._metrics, self._log = metrics, log
+        self._metrics, self._log, self._woken = metrics, log, woken
 
     async def positions(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
         """Read how far these partitions are stored."""
@@ -35,7 +41,9 @@ class Accept:
     ) -> Mapping[TopicPartition, int]:
         """Judge and store a batch; see the port for what it promises."""
         judged = [(record, check(record, self._topics)) for record in records]
-        return await self._store(judged, dict(read_from))
+        stored = await self._store(judged, dict(read_from))
+        self._woken()
+        return stored
 
     async def _store(self, batch: Sequence[Judged], read_from: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Store a batch; where the database refuses it for its data, halve it until the culprit stands alone."""

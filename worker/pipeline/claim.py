@@ -50,9 +50,7 @@ class Claim:
 
     def __init__(self, engine: AsyncEngine, settings: Settings, owner: UUID) -> None:
         self._engine, self._settings, self._owner = engine, settings, owner
-        self._variants = Variants(
-            settings.whale_api_version, settings.whale_temp_route, settings.whale_withdraw_ids
-        )
+        self._variants = Variants(settings.whale_api_version, settings.whale_temp_route, settings.whale_withdraw_ids)
 
     async def claim(self, limit: int, *, urgent_only: bool = False) -> Claimed:
         """Take up to `limit` lanes. Raises ClaimUnsureError where it is not known whether they were taken."""

@@ -76,7 +76,9 @@ class Effect:
 
     def _ended(self, turn: Turn, exchange: Exchange, verdict: Verdict, began_s: float) -> Ended:
         now_s = clock.boot_s()
-        self._metrics.call_duration_s.labels(turn.operation.command_type, type(verdict).__name__).observe(now_s - began_s)
+        self._metrics.call_duration_s.labels(turn.operation.command_type, type(verdict).__name__).observe(
+            now_s - began_s
+        )
         match exchange:
             case Answer():
                 return Ended(

@@ -14,7 +14,15 @@ from worker.errors import PartUnavailableError
 from worker.kafka.producer import Message, Permanent, Producer, Sent, Unavailable
 from worker.observe.metrics import Metrics
 from worker.store.engine import transaction
-from worker.store.outbox import Acknowledged, Waiting, hold_shards, leave_shards, mark_published, read_waiting, set_aside
+from worker.store.outbox import (
+    Acknowledged,
+    Waiting,
+    hold_shards,
+    leave_shards,
+    mark_published,
+    read_waiting,
+    set_aside,
+)
 
 READ_MAX = 1000
 ROUNDS_MAX = 10
@@ -46,6 +54,10 @@ class Publish:
         """Give the shards up."""
         async with transaction(self._engine) as connection:
             await leave_shards(connection, self._owner)
+
+    async def close(self) -> None:
+        """Close the producer."""
+        await self._producer.close()
 
     async def publish(self) -> int:
         """Send what waits, once over; returns how many rows the broker has taken.
@@ -104,4 +116,6 @@ class Publish:
     async def _set_aside(self, row: Waiting, reason: str) -> None:
         async with transaction(self._engine) as connection:
             await set_aside(connection, row.outbox_id, reason)
-        self._log.error("publish.set_aside", kind=row.kind, ref_id=str(row.ref_id), account_no=row.ordered_by, why=reason)
+        self._log.error(
+            "publish.set_aside", kind=row.kind, ref_id=str(row.ref_id), account_no=row.ordered_by, why=reason
+        )

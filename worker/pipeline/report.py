@@ -73,7 +73,9 @@ def _filled(numbers: Numbers, target: Numbers | None) -> Numbers:
     if target is None:
         return numbers
     return Numbers(
-        numbers.adjust_no or target.adjust_no, numbers.serial_num or target.serial_num, numbers.order_id or target.order_id
+        numbers.adjust_no or target.adjust_no,
+        numbers.serial_num or target.serial_num,
+        numbers.order_id or target.order_id,
     )
 
 

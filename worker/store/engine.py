@@ -64,7 +64,11 @@ def _meaning(error: DBAPIError) -> Exception:
     state = getattr(error.orig, "sqlstate", None) or ""
     if state.startswith(DATA_CLASSES) or isinstance(error.orig, psycopg.DataError):
         return DataRefusedError(f"Postgres refuses the rows: {_line(error.orig)}")
-    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated or state[:2] in ("08", "57"):
+    if (
+        isinstance(error, OperationalError | InterfaceError)
+        or error.connection_invalidated
+        or state[:2] in ("08", "57")
+    ):
         return PartUnavailableError(f"Postgres does not answer: {_line(error.orig)}")
     if state[:2] in ("40", "53", "55"):
         return PartUnavailableError(f"Postgres could not take the change now: {_line(error.orig)}")

@@ -219,7 +219,15 @@ class Inbox:
         field_name: str | None = None,
     ) -> None:
         letter = DeadLetter(
-            reason, message, code, field_name, record.topic, record.partition, record.offset, record.timestamp_ms, self.now
+            reason,
+            message,
+            code,
+            field_name,
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp_ms,
+            self.now,
         )
         epoch = self._epoch(record)
         name = f"dead_letter {record.topic} {epoch} {record.partition} {record.offset}"

@@ -78,9 +78,7 @@ async def read_heads(connection: AsyncConnection, lanes: Mapping[str, LaneRow]) 
     return heads
 
 
-async def _due_expiries(
-    connection: AsyncConnection, accounts: Sequence[str]
-) -> list[tuple[AdjustmentRow, CommandRow]]:
+async def _due_expiries(connection: AsyncConnection, accounts: Sequence[str]) -> list[tuple[AdjustmentRow, CommandRow]]:
     statement = text(f"""
         SELECT DISTINCT ON (t.account_no) {COMMAND_COLUMNS}, a.adjust_no, a.op_user, a.ended_by
         FROM timers t JOIN temp_adjustments a USING (command_id) JOIN commands c USING (command_id)

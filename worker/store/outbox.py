@@ -12,7 +12,11 @@ from worker.store.blobs import unpack_headers
 from worker.store.engine import arrays, from_arrays
 from worker.store.tables import SHARDS
 
-TABLE_OF = {"outcome": ("outcomes", "event_id"), "dead_letter": ("dead_letters", "dead_letter_id"), "audit": ("audit", "audit_id")}
+TABLE_OF = {
+    "outcome": ("outcomes", "event_id"),
+    "dead_letter": ("dead_letters", "dead_letter_id"),
+    "audit": ("audit", "audit_id"),
+}
 ACKNOWLEDGED = {"ref_id": "uuid", "partition": "int", "at": "bigint"}
 
 

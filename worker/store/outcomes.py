@@ -81,7 +81,9 @@ def store(facts: Facts, outcome: Outcome, traceparent: str | None) -> None:
 
 def stored(result: Result | None, error: Error | None) -> dict[str, str | None]:
     """Result and error as `command_ids` keeps them for duplicates."""
-    kept = None if result is None else asdict(result) | {"expires_at": result.expires_at and result.expires_at.isoformat()}
+    kept = (
+        None if result is None else asdict(result) | {"expires_at": result.expires_at and result.expires_at.isoformat()}
+    )
     return {
         "result": to_json(kept),
         "error": to_json(asdict(error)) if error else None,

@@ -53,7 +53,9 @@ async def resolve(
     return found
 
 
-def _by_command(command: CommandRow, kind: str, target_id: UUID, made: Mapping[UUID, Mapping[str, Any]]) -> Target | Unusable:
+def _by_command(
+    command: CommandRow, kind: str, target_id: UUID, made: Mapping[UUID, Mapping[str, Any]]
+) -> Target | Unusable:
     field = f"payload.{kind}.command_id"
     row = made.get(target_id)
     if row is None or row["account_no"] != command.account_no:
@@ -73,7 +75,9 @@ def _by_command(command: CommandRow, kind: str, target_id: UUID, made: Mapping[U
     return Target(Numbers(**{NUMBER_OF[kind]: number}), target_id)
 
 
-def _by_number(command: CommandRow, kind: str, number: str, owners: Mapping[tuple[str, str], tuple[str, UUID]]) -> Target | Unusable:
+def _by_number(
+    command: CommandRow, kind: str, number: str, owners: Mapping[tuple[str, str], tuple[str, UUID]]
+) -> Target | Unusable:
     name = NUMBER_OF[kind]
     owner = owners.get((name, number))
     if owner is not None and owner[0] != command.account_no:

@@ -122,9 +122,7 @@ commands = sa.Table(
     sa.Column("first_sent_at", _instant),
     sa.Column("finished_at", _instant),
     sa.UniqueConstraint("account_no", "position"),
-    sa.CheckConstraint(
-        "state IN ('queued', 'sending', 'in_doubt', 'parked', 'succeeded', 'rejected')", name="state"
-    ),
+    sa.CheckConstraint("state IN ('queued', 'sending', 'in_doubt', 'parked', 'succeeded', 'rejected')", name="state"),
     sa.CheckConstraint("(state IN ('succeeded', 'rejected')) = (finished_at IS NOT NULL)", name="finished"),
     postgresql_with={"fillfactor": 80},
 )
@@ -154,9 +152,7 @@ lanes = sa.Table(
     sa.CheckConstraint("head_position <= next_position", name="head_before_next"),
     **_hot(),
 )
-sa.Index(
-    "ix_lanes_ready", lanes.c.urgent.desc(), lanes.c.ready_at, postgresql_where=sa.text("state = 'ready'")
-)
+sa.Index("ix_lanes_ready", lanes.c.urgent.desc(), lanes.c.ready_at, postgresql_where=sa.text("state = 'ready'"))
 sa.Index("ix_lanes_wake", lanes.c.wake_at, postgresql_where=sa.text("state = 'held'"))
 sa.Index("ix_lanes_lease", lanes.c.lease_until, postgresql_where=sa.text("state = 'leased'"))
 
@@ -281,9 +277,7 @@ temp_adjustments = sa.Table(
     sa.CheckConstraint("(ended_at IS NULL) = (ended_by IS NULL)", name="ended"),
 )
 sa.Index("ix_temp_adjustments_adjust_no", temp_adjustments.c.adjust_no)
-sa.Index(
-    "ix_temp_adjustments_open", temp_adjustments.c.command_id, postgresql_where=sa.text("ended_at IS NULL")
-)
+sa.Index("ix_temp_adjustments_open", temp_adjustments.c.command_id, postgresql_where=sa.text("ended_at IS NULL"))
 
 # One live row per open temporary adjustment. `due_at` is its hour; `wake_at` the next try, never before the hour.
 timers = sa.Table(
@@ -346,9 +340,7 @@ dead_letters = sa.Table(
     sa.Column("published_partition", sa.Integer),
     sa.Column("published_offset", sa.BigInteger),
     sa.UniqueConstraint("topic", "epoch", "partition", "offset"),
-    sa.CheckConstraint(
-        "reason IN ('MALFORMED', 'TOO_LARGE', 'REFUSED', 'ID_CONFLICT', 'QUARANTINED')", name="reason"
-    ),
+    sa.CheckConstraint("reason IN ('MALFORMED', 'TOO_LARGE', 'REFUSED', 'ID_CONFLICT', 'QUARANTINED')", name="reason"),
     sa.Index("ix_dead_letters_failed_at", "failed_at", "dead_letter_id"),
 )
 
@@ -401,5 +393,5 @@ rate = sa.Table(
     sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
     sa.Column("tokens", sa.Double, nullable=False, server_default="0"),
     sa.Column("filled_at", _instant, nullable=False, server_default=sa.text("now()")),
-    sa.CheckConstraint("only", name="one_row"),
+    sa.CheckConstraint('"only"', name="one_row"),
 )

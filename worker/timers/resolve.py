@@ -39,7 +39,9 @@ async def tell_doubts(engine: AsyncEngine, settings: Settings) -> int:
         taken = await take_untold(connection, untold)
         commands = await read_commands(connection, {doubt.command_id for doubt in taken})
         tried = {
-            expiry: await read_histories(connection, [d.command_id for d in taken if d.is_expiry is expiry], expiry=expiry)
+            expiry: await read_histories(
+                connection, [d.command_id for d in taken if d.is_expiry is expiry], expiry=expiry
+            )
             for expiry in (False, True)
         }
         for doubt in taken:

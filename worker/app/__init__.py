@@ -1,0 +1,247 @@
+"""The composition root: the only place that builds things and puts them together into a running worker."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.typing import FilteringBoundLogger
+
+from schemas.commands import ADJUSTMENTS, FREEZES, ORDERS
+from worker import clock
+from worker.app.budget import Permits
+from worker.app.gauges import Gauges
+from worker.app.lanes import Lanes
+from worker.app.rounds import Rounds, Step
+from worker.kafka.broker import Intake
+from worker.kafka.producer import Producer
+from worker.observe.health import Health, Liveness, Readiness
+from worker.observe.loop_lag import measure_loop_lag
+from worker.observe.metrics import Metrics
+from worker.pipeline.accept import Accept
+from worker.pipeline.check import TopicTypes
+from worker.pipeline.claim import Claim
+from worker.pipeline.effect import Effect
+from worker.pipeline.finish import Finish
+from worker.pipeline.publish import SHARD_LEASE_S, Publish
+from worker.settings import Settings
+from worker.store.engine import create_engine, transaction
+from worker.store.inbox import Options
+from worker.store.lanes import wake_lanes
+from worker.timers.due import wake_due
+from worker.timers.expire import end_watched
+from worker.timers.reclaim import reclaim
+from worker.timers.resolve import Watch, tell_doubts
+from worker.whale.client import WhaleClient
+from worker.whale.operations import REGISTRY
+from worker.whale.sign import Credentials
+
+ROLES = frozenset({"intake", "lanes", "timers", "relay"})
+ENGINE_LATE_S = 90.0
+DUE_ROUND_MAX_S = 0.5
+WAKE_ROUND_S = 0.1
+SWEEP_ROUND_S = 0.5
+RELAY_IDLE_S = 0.05
+WATCHES_AT_ONCE = 5
+RECORD_MARGIN_S = 2.0
+
+
+class Worker:
+    """One process: its parts, its engines by role, and how they stop."""
+
+    def __init__(self, settings: Settings, roles: Collection[str], log: FilteringBoundLogger) -> None:
+        self._settings, self._roles, self._log = settings, frozenset(roles), log
+        self._owner = clock.new_id()
+        self._metrics, self._readiness = Metrics(), Readiness()
+        self._liveness = Liveness(clock.boot_s)
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then drain. An engine that ends by an error ends the process, loudly."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            engine = create_engine(settings.database_url.get_secret_value())
+            stack.push_async_callback(engine.dispose)
+            health = Health(self._readiness, self._liveness, self._metrics)
+            port = await stack.enter_async_context(health.serve(settings.http_host, settings.http_port))
+            client = await stack.enter_async_context(_client(settings))
+            self._log.info("run.started", roles=sorted(self._roles), owner=str(self._owner), http_port=port)
+            async with asyncio.TaskGroup() as group:
+                lag = group.create_task(measure_loop_lag(self._metrics.loop_lag_s))
+                await self._run_engines(engine, client)
+                lag.cancel()
+        self._log.info("run.stopped")
+
+    async def _run_engines(self, engine: AsyncEngine, client: WhaleClient) -> None:
+        """Start the engines of the roles; on the way out intake stops first and the relay last."""
+        lanes = self._lanes(engine, client) if "lanes" in self._roles else None
+        relay = self._relay(engine) if "relay" in self._roles else None
+        last_out = asyncio.Event()
+        async with asyncio.TaskGroup() as outer:
+            if relay is not None:
+                outer.create_task(self._run_relay(relay, last_out))
+            async with asyncio.TaskGroup() as inner:
+                if "intake" in self._roles:
+                    inner.create_task(self._run_intake(engine, lanes.wake if lanes else _nobody))
+                if lanes is not None:
+                    self._liveness.watch("lanes", ENGINE_LATE_S)
+                    drain_s = max(1.0, self._settings.drain_s - 3 * RECORD_MARGIN_S)
+                    inner.create_task(lanes.run(self._stopping, drain_s))
+                    inner.create_task(self._rounds("wake", self._wake_step(engine, lanes.wake)).run(self._stopping))
+                if "timers" in self._roles:
+                    for rounds in self._timers(engine, client, lanes.wake if lanes else _nobody):
+                        inner.create_task(rounds.run(self._stopping))
+                gauges = Gauges(engine, self._metrics)
+                inner.create_task(self._rounds("gauges", gauges.read).run(self._stopping))
+            self._log.info("run.drained")
+            last_out.set()
+
+    def _lanes(self, engine: AsyncEngine, client: WhaleClient) -> Lanes:
+        settings = self._settings
+        return Lanes(
+            Claim(engine, settings, self._owner),
+            Effect(client, settings, self._metrics),
+            Finish(engine, settings, self._metrics, self._log),
+            Permits(engine, settings),
+            self._readiness,
+            self._liveness,
+            self._metrics,
+            self._log,
+        )
+
+    def _wake_step(self, engine: AsyncEngine, woken: Callable[[], None]) -> Step:
+        async def step() -> float:
+            async with transaction(engine) as connection:
+                count = await wake_lanes(connection)
+            if count:
+                woken()
+            return WAKE_ROUND_S
+
+        return step
+
+    def _timers(self, engine: AsyncEngine, client: WhaleClient, woken: Callable[[], None]) -> list[Rounds]:
+        settings = self._settings
+        watch = Watch(engine, client, settings, self._metrics, self._log)
+
+        async def due() -> float:
+            made, next_s = await wake_due(engine)
+            if made:
+                woken()
+                return 0.0
+            return DUE_ROUND_MAX_S if next_s is None else min(DUE_ROUND_MAX_S, max(0.01, next_s))
+
+        async def sweep() -> float:
+            taken = await reclaim(engine, settings)
+            if taken:
+                self._log.warning("reclaim.taken", lanes=taken)
+            await tell_doubts(engine, settings)
+            await end_watched(engine, settings)
+            return SWEEP_ROUND_S
+
+        async def look_again() -> float:
+            return 0.0 if await watch.look_again(WATCHES_AT_ONCE) else 1.0
+
+        return [self._rounds("due", due), self._rounds("sweep", sweep), self._rounds("watch", look_again)]
+
+    def _relay(self, engine: AsyncEngine) -> Publish:
+        settings = self._settings
+        topics = {
+            "outcome": settings.topic_outcomes,
+            "dead_letter": settings.topic_dead_letters,
+            "audit": settings.topic_audit,
+        }
+        return Publish(engine, Producer(settings), topics, self._owner, self._metrics, self._log)
+
+    async def _run_relay(self, relay: Publish, last_out: asyncio.Event) -> None:
+        """Publish until all else has stopped and the outbox is empty, or the time to drain is over."""
+        held_s = 0.0
+
+        async def step() -> float:
+            nonlocal held_s
+            if clock.boot_s() - held_s > SHARD_LEASE_S / 4:
+                await relay.hold()
+                held_s = clock.boot_s()
+            return 0.0 if await relay.publish() else RELAY_IDLE_S
+
+        await self._rounds("relay", step).run(last_out)
+        try:
+            async with asyncio.timeout(RECORD_MARGIN_S):
+                while await relay.publish():
+                    pass
+                await relay.leave()
+        except TimeoutError:
+            self._log.warning("publish.left_behind")
+        await relay.close()
+
+    async def _run_intake(self, engine: AsyncEngine, woken: Callable[[], None]) -> None:
+        settings = self._settings
+        options = Options(
+            frozenset(name for name, operation in REGISTRY.items() if operation.urgent),
+            settings.refusals_in_row_max,
+            settings.accepted_notice,
+        )
+        accept = Accept(engine, topic_types(settings), options, self._metrics, self._log, woken)
+        intake = Intake(settings, accept)
+        self._readiness.set("intake", "intake is connecting to Kafka")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rounds("intake", self._intake_step(intake)).run(self._stopping))
+            group.create_task(_stop_with(self._stopping, intake))
+            await intake.run()
+
+    def _intake_step(self, intake: Intake) -> Step:
+        async def step() -> float:
+            reasons = [reason.sentence for reason in intake.refusals().values()]
+            if not intake.connected:
+                reasons.insert(0, f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer")
+            if reasons:
+                self._readiness.set("kafka", "; ".join(reasons))
+            else:
+                self._readiness.clear("kafka")
+            for (topic, partition), lag in intake.lags().items():
+                self._metrics.intake_lag_records.labels(topic=topic, partition=partition).set(lag)
+            return SWEEP_ROUND_S
+
+        return step
+
+    def _rounds(self, name: str, step: Step) -> Rounds:
+        self._liveness.watch(name, ENGINE_LATE_S)
+        return Rounds(name, step, self._readiness, self._liveness, self._log)
+
+
+def topic_types(settings: Settings) -> TopicTypes:
+    """Say which command types belong on which topic."""
+    return {
+        settings.topic_adjustments: ADJUSTMENTS,
+        settings.topic_freezes: FREEZES,
+        settings.topic_orders: ORDERS,
+    }
+
+
+@asynccontextmanager
+async def _client(settings: Settings) -> AsyncIterator[WhaleClient]:
+    credentials = Credentials(
+        settings.whale_app_key,
+        settings.whale_app_secret.get_secret_value(),
+        settings.whale_access_token.get_secret_value(),
+    )
+    async with WhaleClient(
+        url=settings.whale_base_url,
+        credentials=credentials,
+        timeout_s=settings.whale_timeout_s,
+        pool_size=settings.whale_in_flight_max,
+        allow_http=settings.whale_allow_http,
+    ) as client:
+        yield client
+
+
+async def _stop_with(stopping: asyncio.Event, intake: Intake) -> None:
+    await stopping.wait()
+    intake.stop()
+
+
+def _nobody() -> None:
+    """Wake nobody: the engine that would be woken runs in another process and polls."""

@@ -1,0 +1,40 @@
+"""What must hold before a worker starts; each refusal is one sentence that says what to do."""
+
+import asyncio
+
+from worker.errors import RevisionError, TopicsError
+from worker.kafka.topics import open_topics
+from worker.ledger.positions import ReasonKind
+from worker.settings import Settings
+from worker.store.engine import create_engine, transaction
+from worker.store.offsets import read_positions
+from worker.store.revision import current, head
+
+
+async def check_start(settings: Settings) -> None:
+    """Look at the database's revision, the topics and the stored positions.
+
+    Raises PartUnavailableError when Postgres or Kafka does not answer, RevisionError or TopicsError when what is there
+    would lose order or data.
+    """
+    url = settings.database_url.get_secret_value()
+    found, needed = await asyncio.to_thread(current, url), await asyncio.to_thread(head)
+    if found != needed:
+        raise RevisionError(
+            f"the database is at revision {found or 'none'} and this release needs {needed}; run `ledger-worker migrate`"
+        )
+    engine = create_engine(url, pool_size=1)
+    try:
+        async with transaction(engine) as connection:
+            positions = await read_positions(connection)
+    finally:
+        await engine.dispose()
+    async with open_topics(settings) as topics:
+        losing = [difference for difference in await topics.verify() if difference.loses]
+        if losing:
+            told = "; ".join(difference.sentence for difference in losing)
+            raise TopicsError(f"{told}; run `ledger-worker topics plan`")
+        refused = (await topics.inspect(positions)).values()
+        lost = [reason.sentence for reason in refused if reason.kind is not ReasonKind.STOPPED]
+        if lost:
+            raise TopicsError("; ".join(lost))

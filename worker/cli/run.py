@@ -1,0 +1,44 @@
+"""`run`: the worker."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.frame import example, settings_for
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+ROLES = ("intake", "lanes", "timers", "relay")
+
+
+def register(app: typer.Typer) -> None:
+    """Add `run`."""
+    app.command("run", epilog=example("run", "run --role intake,relay"))(run)
+
+
+def run(
+    role: Annotated[str, typer.Option(help="Only these engines, separated by commas; all when not given.")] = "",
+) -> None:
+    """Run the worker until SIGTERM, which drains and exits 0."""
+    import uvloop
+
+    from worker.observe.logs import configure
+
+    roles = [name.strip() for name in role.split(",")] if role else list(ROLES)
+    unknown = sorted(set(roles) - set(ROLES))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: the roles are {', '.join(ROLES)}", param_hint="--role")
+    settings = settings_for("kafka", "database", "whale")
+    log = configure(settings.log_format, settings.secret_values(), sys.stderr)
+    uvloop.run(_run(settings, roles, log))
+
+
+async def _run(settings: "Settings", roles: list[str], log: object) -> None:
+    from worker.app import Worker
+    from worker.app.start import check_start
+
+    await check_start(settings)
+    await Worker(settings, roles, log).run()  # type: ignore[arg-type]
