@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 from uuid import UUID
 
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from schemas.times import written
@@ -138,7 +139,7 @@ async def _what_ends(connection: AsyncConnection, command: CommandRow, said: Sai
     return None
 
 
-def _guard(case: Case, said: Said, call: Mapping[str, Any] | None, decided: Mapping[str, Any] | None) -> None:
+def _guard(case: Case, said: Said, call: RowMapping | None, decided: RowMapping | None) -> None:
     name, command = _name(case.command, expiry=said.expiry), case.command
     if said.expiry:
         over = f"is over, ended by {case.ends[0].ended_by}" if case.ends and case.ends[0].ended_by else None
@@ -307,7 +308,7 @@ def _name(command: CommandRow, *, expiry: bool) -> str:
     return f"{kind} {command.command_id}"
 
 
-def _by_whom(decided: Mapping[str, Any] | None) -> str:
+def _by_whom(decided: RowMapping | None) -> str:
     if decided is None:
         return "no person has decided about it"
     word = str(decided["detail"].get("decision")).replace("_", " ")

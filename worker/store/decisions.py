@@ -1,10 +1,9 @@
 """What a person's decision about a doubt reads and changes; the caller holds the lane's lock."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.store.attempts import OWNER_SILENT
@@ -20,9 +19,7 @@ async def read_account(connection: AsyncConnection, command_id: UUID) -> tuple[s
     return None if row is None else (row.account_no, row.accepted)
 
 
-async def read_open_call(
-    connection: AsyncConnection, command_id: UUID, kinds: Sequence[str]
-) -> Mapping[str, Any] | None:
+async def read_open_call(connection: AsyncConnection, command_id: UUID, kinds: Sequence[str]) -> RowMapping | None:
     """Read the call or look that is under way for a command, if any."""
     statement = text("""
         SELECT number, kind, operation, opened_at, lease_until FROM attempts
@@ -32,7 +29,7 @@ async def read_open_call(
     return (await connection.execute(statement, given)).mappings().one_or_none()
 
 
-async def read_last_decision(connection: AsyncConnection, command_id: UUID) -> Mapping[str, Any] | None:
+async def read_last_decision(connection: AsyncConnection, command_id: UUID) -> RowMapping | None:
     """Read who decided about a command last, if a person did."""
     statement = text("""
         SELECT actor, reason, recorded_at, detail FROM evidence

@@ -1,20 +1,22 @@
 """Rows as people and machines are shown them: instants as RFC 3339, bytes as text where they are text."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+
+from sqlalchemy import RowMapping
 
 from schemas.times import written
 
 Shown = dict[str, Any]
 
 
-def shown(row: Mapping[str, Any]) -> Shown:
+def shown(row: RowMapping) -> Shown:
     """Return a row with its instants written out."""
-    return {name: written(value) if isinstance(value, datetime) else value for name, value in row.items()}
+    return {str(name): written(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
-def all_shown(rows: Iterable[Mapping[str, Any]]) -> list[Shown]:
+def all_shown(rows: Iterable[RowMapping]) -> list[Shown]:
     """Return rows with their instants written out."""
     return [shown(row) for row in rows]
 
