@@ -11,7 +11,6 @@ LedgerWorkerError
 └── DataRefusedError         the database refuses these rows for what they contain → bisect, quarantine
 """
 
-
 from collections.abc import Collection
 
 

@@ -99,7 +99,9 @@ class Difference:
         """One sentence for a person."""
         if self.step is Step.CREATE:
             return f"topic {self.topic.name} does not exist: run `ledger-worker topics apply`"
-        told = f"topic {self.topic.name} ({self.topic.use}) has {self.what} {self.found}, the manifest says {self.wanted}"
+        told = (
+            f"topic {self.topic.name} ({self.topic.use}) has {self.what} {self.found}, the manifest says {self.wanted}"
+        )
         match self.step:
             case Step.CONFIGURE:
                 return f"{told}: run `ledger-worker topics apply`"
@@ -216,7 +218,7 @@ class Topics:
         changed = {(d.topic.name, d.what) for d in mended}
         try:
             async with asyncio.timeout(SEEN_DEADLINE_S):
-                while any((d.topic.name, d.what) in changed for d in await self.plan()):
+                while any((d.topic.name, d.what) in changed for d in await self.plan()):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
             raise TopicsError(f"Kafka took the change but does not show it after {SEEN_DEADLINE_S} s") from error
