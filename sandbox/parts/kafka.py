@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
@@ -11,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from sandbox.parts import jars
 from sandbox.parts.errors import PartsError
-from sandbox.parts.ports import free_port, is_listening
+from sandbox.parts.ports import free_port, is_listening, refuse_taken
 from sandbox.parts.programs import Program, Programs
 
 _JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m")  # quick to start; a test's broker lives shortly
@@ -61,6 +62,7 @@ class Kafka:
             self._class_path = ":".join(str(path) for path in jars.class_path(self._say))
             self._say("formatting")
             self._format()
+        refuse_taken("Kafka", self._port)
         self._say("starting")
         self._program = self._java("Kafka", "kafka.Kafka", self._properties)
         self._program.wait_ready(self._answers, _START_DEADLINE_S)
@@ -78,8 +80,8 @@ class Kafka:
         text = _properties(self._port, free_port(), self._folder / "data")
         draft = self._folder / "draft.properties"
         draft.write_text(text)
-        arguments = ["format", "--standalone", "-t", _cluster_id(), "-c", draft]
-        program = self._java("Kafka's format", "kafka.tools.StorageTool", *arguments)
+        options = ("--standalone", "-t", _cluster_id(), "-c", draft)
+        program = self._java("Kafka's format", "kafka.tools.StorageTool", "format", *options)
         if program.stop_when_done(_FORMAT_DEADLINE_S) != 0:
             raise PartsError(f"Kafka's data folder could not be formatted{program.last_lines()}")
         draft.rename(self._properties)
@@ -89,7 +91,10 @@ class Kafka:
         return self._programs.start(name, argv, self.log, cwd=self._folder)
 
     def _answers(self) -> bool:
-        return is_listening(self._port) and asyncio.run(_has_broker(self.bootstrap))
+        if not is_listening(self._port):
+            return False
+        with ThreadPoolExecutor(1) as aside:  # the caller's thread may be running an event loop of its own
+            return aside.submit(asyncio.run, _has_broker(self.bootstrap)).result()
 
 
 def _java_runtime() -> Path:

@@ -3,6 +3,8 @@
 import secrets
 import socket
 
+from sandbox.parts.errors import PartsError
+
 _PORT_MIN = 15_000
 _PORT_MAX = 32_000  # below Linux's range for outgoing connections, so that nobody takes it while the owner restarts
 _DRAWS_MAX = 200
@@ -29,3 +31,9 @@ def is_listening(port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def refuse_taken(name: str, port: int) -> None:
+    """Raise PartsError where another program listens already: its answers would pass for those of the part."""
+    if is_listening(port):
+        raise PartsError(f"{name} cannot start: another program listens on 127.0.0.1:{port}")

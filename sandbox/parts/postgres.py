@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from sandbox.parts.errors import PartsError
-from sandbox.parts.ports import free_port
+from sandbox.parts.ports import free_port, refuse_taken
 from sandbox.parts.programs import Program, Programs
 
 _USER = "ledger"
@@ -76,6 +76,7 @@ class Postgres:
         if self._program is not None and self._program.is_running():
             return
         began = time.monotonic()
+        refuse_taken("Postgres", self._port)
         if self._data.exists():
             self._start_again()
         else:
@@ -112,7 +113,7 @@ class Postgres:
             "--no-locale",
             "--encoding=UTF8",
         ]
-        argv = [self._binaries / "initdb", "-D", self._data, *options]
+        argv: list[str | Path] = [self._binaries / "initdb", "-D", self._data, *options]
         program = self._programs.start("initdb", argv, self.log, uid=self._uid, cwd=self._folder)
         if program.stop_when_done(_INIT_DEADLINE_S) != 0:
             raise PartsError(
@@ -122,7 +123,7 @@ class Postgres:
 
     def _start_once(self, deadline_s: float) -> None:
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-        argv = [self._binaries / "postgres", "-D", self._data, f"--port={self._port}", *settings]
+        argv: list[str | Path] = [self._binaries / "postgres", "-D", self._data, f"--port={self._port}", *settings]
         self._program = self._programs.start("Postgres", argv, self.log, uid=self._uid, cwd=self._folder)
         self._program.wait_ready(self._answers, deadline_s)
 

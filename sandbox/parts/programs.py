@@ -113,9 +113,10 @@ class Programs:
     def new_folder(self, name: str) -> Path:
         """Make an empty folder of that name and a number."""
         with self._lock:
+            self._refuse_when_closed(name)
             self._folders_count += 1
             folder = self.folder / f"{name}-{self._folders_count}"
-        folder.mkdir()
+            folder.mkdir()
         return folder
 
     def start(
@@ -130,9 +131,10 @@ class Programs:
         pipe: bool = False,
     ) -> Program:
         """Start a program in a session of its own, as `uid` if given; `pipe` leaves its stdout to the caller."""
-        with self._lock, log.open("ab") as output:
-            if self._closed:
-                raise PartsError(f"{name} was not started: everything is being stopped")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._lock)
+            self._refuse_when_closed(name)
+            output = stack.enter_context(log.open("ab"))
             popen = subprocess.Popen(  # noqa: S603
                 [str(part) for part in argv],
                 stdin=subprocess.DEVNULL,
@@ -162,6 +164,10 @@ class Programs:
             self._reaper.stdin.close()
         self._reaper.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _refuse_when_closed(self, name: str) -> None:
+        if self._closed:
+            raise PartsError(f"{name} was not started: everything is being stopped")
 
     def _forget(self, pid: int) -> None:
         with self._lock:

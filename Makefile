@@ -1,0 +1,49 @@
+# Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench fmt locks clean
+export PYTHON
+
+BIN := .venv/bin
+PARTS := .venv/installed-parts
+TESTS := .venv/installed-test
+ARGS :=
+# acceptance tests mostly wait, so there are more of pytest's workers than cores
+PYTEST_WORKERS := 4
+
+help: ## print these targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep" leaves it running
+	@$(BIN)/ledger-worker demo $(ARGS)
+
+test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
+
+lint: $(TESTS) ## ruff, its format, and the layers of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+types: $(TESTS) ## mypy
+	@$(BIN)/mypy
+
+bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+fmt: $(TESTS) ## format, and mend what ruff can
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+locks: $(TESTS) ## compile requirements/*.txt again from pyproject.toml
+	@$(BIN)/python requirements/compile.py
+
+clean: ## remove .venv, what was fetched and what was built
+	rm -rf .venv .cache .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PARTS): requirements/parts.txt requirements/uv.txt requirements/install pyproject.toml
+	@sh requirements/install requirements/parts.txt
+	@touch $@
+
+$(TESTS): requirements/test.txt requirements/uv.txt requirements/install pyproject.toml
+	@sh requirements/install requirements/test.txt
+	@touch $@ $(PARTS)

@@ -1,0 +1,1 @@
+"""The database's revisions, from nothing to what `worker.store.tables` describes."""

@@ -1,0 +1,112 @@
+"""JSON Schemas and the AsyncAPI document as files, so that a change of the wire is a diff that someone reviews.
+
+`python -m schemas.export` writes them to `schemas/json/`, and `docs/codes.md`; a test keeps both current.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from schemas import asyncapi, codes, dead_letters
+from schemas.commands import MODELS
+from schemas.outcomes import Outcome, OutcomeType
+
+HERE = Path(__file__).parent / "json"
+CODES_PAGE = Path(__file__).parent.parent / "docs" / "codes.md"
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """Return every document by its file's name."""
+    found = {
+        f"{name}.json": {
+            "$schema": _DIALECT,
+            "$id": f"{name}.json",
+            **model.model_json_schema(mode="validation"),
+            "title": name,
+        }
+        for name, model in MODELS.items()
+    }
+    found["outcome.json"] = _outcome()
+    found["outcome-headers.json"] = _headers("outcome-headers", _OUTCOME_HEADERS, {"ce_correlationid", "traceparent"})
+    found["dead-letter-headers.json"] = _headers("dead-letter-headers", _DEAD_LETTER_HEADERS, set())
+    found["asyncapi.json"] = asyncapi.document()
+    return found
+
+
+def export(folder: Path = HERE) -> list[Path]:
+    """Write every document into the folder, which is made if need be; return the files in the sequence written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, text in _texts().items():
+        (folder / name).write_text(text, encoding="utf-8")
+        files.append(folder / name)
+    return files
+
+
+def stale(folder: Path = HERE) -> list[str]:
+    """Return the names of files that are missing, out of date, or no longer ours; empty when all are current."""
+    texts = _texts()
+    kept = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
+    return sorted(name for name in texts.keys() | kept.keys() if texts.get(name) != kept.get(name))
+
+
+def _texts() -> dict[str, str]:
+    return {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents().items()}
+
+
+def _outcome() -> dict[str, Any]:
+    """Describe what consumers read: every member present; members that they do not know may be added later."""
+    schema = TypeAdapter(Outcome).json_schema(mode="serialization")
+    for described in (schema, *schema["$defs"].values()):
+        if described.get("type") == "object":
+            described["required"] = list(described["properties"])
+            described["additionalProperties"] = True
+            for member in described["properties"].values():
+                member.pop("default", None)
+    return {"$schema": _DIALECT, "$id": "outcome.json", **schema, "title": "outcome"}
+
+
+_OUTCOME_HEADERS: dict[str, dict[str, Any]] = {
+    "content-type": {"const": "application/json"},
+    "ce_specversion": {"const": "1.0"},
+    "ce_id": {"type": "string", "format": "uuid", "description": "event_id"},
+    "ce_source": {"type": "string", "format": "uri-reference"},
+    "ce_type": {"enum": [f"ledger.{outcome_type}.v1" for outcome_type in OutcomeType]},
+    "ce_subject": {"type": "string", "description": "account_no"},
+    "ce_time": {"type": "string", "format": "date-time", "description": "occurred_at"},
+    "ce_causationid": {"type": "string", "format": "uuid", "description": "command_id"},
+    "ce_correlationid": {"type": "string", "description": "absent when the command has no correlation_id"},
+    "traceparent": {"type": "string", "description": "the command's, when it carried a valid one"},
+}
+_INTEGER_TEXT = {"type": "string", "pattern": "^-?[0-9]+$"}
+_DEAD_LETTER_HEADERS: dict[str, dict[str, Any]] = {
+    dead_letters.REASON: {"enum": [reason.value for reason in dead_letters.Reason]},
+    dead_letters.ERROR_MESSAGE: {"type": "string"},
+    dead_letters.ERROR_FINGERPRINT: {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    dead_letters.ORIGINAL_TOPIC: {"type": "string"},
+    dead_letters.ORIGINAL_PARTITION: _INTEGER_TEXT,
+    dead_letters.ORIGINAL_OFFSET: _INTEGER_TEXT,
+    dead_letters.ORIGINAL_TIMESTAMP: {**_INTEGER_TEXT, "description": "Kafka's, milliseconds since 1970"},
+    dead_letters.FAILED_AT: {"type": "string", "format": "date-time"},
+    dead_letters.REDRIVE_COUNT: _INTEGER_TEXT,
+}
+
+
+def _headers(title: str, members: dict[str, dict[str, Any]], optional: set[str]) -> dict[str, Any]:
+    return {
+        "$schema": _DIALECT,
+        "$id": f"{title}.json",
+        "title": title,
+        "type": "object",
+        "properties": members,
+        "required": [name for name in members if name not in optional],
+        "additionalProperties": True,
+    }
+
+
+if __name__ == "__main__":
+    export()
+    CODES_PAGE.write_text(codes.as_markdown(), encoding="utf-8")

@@ -1,0 +1,22 @@
+"""Assembles the command line from its groups."""
+
+import typer
+
+from worker.cli import migrate, schemas, send, settings, tail, topics, whale
+
+GROUPS = (migrate, topics, send, tail, whale, settings, schemas)
+
+
+def build() -> typer.Typer:
+    """Return the whole command line."""
+    app = typer.Typer(
+        name="ledger-worker",
+        help="Moves commands from Kafka through a brokerage's API to outcomes. stdout is data, stderr is talk.",
+        no_args_is_help=True,
+        rich_markup_mode=None,  # boxes take half a second to draw, and wrap an example in the middle
+        pretty_exceptions_enable=False,  # its tracebacks print local variables, secrets among them
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for group in GROUPS:
+        group.register(app)
+    return app

@@ -1,0 +1,26 @@
+"""`migrate`: the database's revision."""
+
+import typer
+
+from worker.cli.frame import example, say, settings_for
+
+
+def register(app: typer.Typer) -> None:
+    """Add `migrate`."""
+    app.command("migrate", epilog=example("migrate"))(migrate)
+
+
+def migrate() -> None:
+    """Bring the database to the head revision and print that revision.
+
+    May be run again, and by several at once: the second waits for the first and finds nothing left to do.
+    """
+    from worker.store.revision import upgrade
+
+    settings = settings_for("database")
+    change = upgrade(settings.database_url.get_secret_value())
+    if change.before == change.after:
+        say("the database is at the head revision already")
+    else:
+        say(f"brought the database from {change.before or 'nothing'} to {change.after}")
+    typer.echo(change.after or "")

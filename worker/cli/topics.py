@@ -1,0 +1,110 @@
+"""`topics plan`, `apply` and `verify`: the six topics, as one manifest says they must be."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.frame import EXIT_ERROR, EXIT_PARTLY_DONE, example, say, settings_for
+from worker.cli.guard import Yes, confirm_change
+from worker.cli.output import Output, OutputForm, Row, print_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.kafka.topics import Difference
+    from worker.settings import Settings
+
+COLUMNS = ("topic", "step", "what", "wanted", "found", "loses")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `topics`."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command("plan", epilog=example("topics plan", "topics plan --output json"))(plan)
+    group.command(
+        "apply", epilog=example("topics apply", "topics apply --drained --reason 'more accounts than partitions bear'")
+    )(apply)
+    group.command("verify", epilog=example("topics verify"))(verify)
+    app.add_typer(group, name="topics", help="The topic manifest.")
+
+
+def plan(output: Output = OutputForm.TABLE) -> None:
+    """Show how the topics differ from the manifest and what `apply` would do; changes nothing."""
+    found = asyncio.run(_differences(settings_for("kafka")))
+    print_rows(_rows(found), COLUMNS, output)
+    if not found:
+        say("the topics are as the manifest says")
+
+
+def verify(output: Output = OutputForm.TABLE) -> None:
+    """Compare the topics with the manifest; exit 1 and a sentence for each difference."""
+    found = asyncio.run(_differences(settings_for("kafka")))
+    print_rows(_rows(found), COLUMNS, output)
+    _say_each(found)
+    if found:
+        raise typer.Exit(EXIT_ERROR)
+    say("the topics are as the manifest says")
+
+
+def apply(
+    drained: Annotated[
+        bool, typer.Option("--drained", help="Add partitions, too: every worker and producer has been drained.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; needed with --drained.")] = None,
+    yes: Yes = False,
+    output: Output = OutputForm.TABLE,
+) -> None:
+    """Create what is missing and set what is not as the manifest says; prints what was done.
+
+    Partitions of command topics are added only with --drained, for an account's records then go to another partition
+    and could overtake those that are not read yet. Exit 4 when something remains that cannot be mended.
+    """
+    if drained and reason is None:
+        raise typer.BadParameter("is needed with --drained", param_hint="--reason")
+    settings = settings_for("kafka")
+    if drained:
+        confirm_change(
+            "This may add partitions: an account's next records go to another one.", reason=reason or "", yes=yes
+        )
+    done, left = asyncio.run(_apply(settings, drained=drained))
+    print_rows(_rows(done), COLUMNS, output)
+    _say_each(left)
+    if left:
+        raise typer.Exit(EXIT_PARTLY_DONE if done else EXIT_ERROR)
+    if not done:
+        say("the topics are as the manifest says")
+
+
+async def _differences(settings: "Settings") -> "Sequence[Difference]":
+    from worker.kafka.topics import open_topics
+
+    async with open_topics(settings) as topics:
+        return await topics.plan()
+
+
+async def _apply(settings: "Settings", *, drained: bool) -> "tuple[Sequence[Difference], Sequence[Difference]]":
+    from worker.kafka.topics import open_topics
+
+    async with open_topics(settings) as topics:
+        done = await topics.apply(drained=drained)
+        return done, await topics.plan()
+
+
+def _rows(differences: "Sequence[Difference]") -> list[Row]:
+    return [
+        {
+            "topic": difference.topic.name,
+            "step": str(difference.step),
+            "what": difference.what,
+            "wanted": difference.wanted,
+            "found": difference.found,
+            "loses": difference.loses,
+        }
+        for difference in differences
+    ]
+
+
+def _say_each(differences: "Sequence[Difference]") -> None:
+    for difference in differences:
+        say(difference.sentence)

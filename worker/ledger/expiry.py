@@ -1,0 +1,54 @@
+"""What the attempts of a timer's own expiry amount to.
+
+A timer keeps trying until the adjustment has ended: the call can be repeated without harm. FAILED says only that the
+brokerage will not end it now; its own sweep may have done so, or be about to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from worker.ledger.backoff import resend_after_s, retry_after_s
+from worker.ledger.decide import Attempt, Known, Send
+
+FAILED_MIN = 2
+FAILED_RETRY_FIRST_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The temporary adjustment is over; `ended_by` is `timer`, `brokerage` or `unknown`."""
+
+    ended_by: str
+    basis: str
+
+
+def decide_expiry(attempts: Sequence[Attempt], hour: datetime, grace: timedelta, now: datetime) -> End | Send:
+    """Say whether the adjustment has ended, and if not when to ask again.
+
+    `hour` is when it lapses, `grace` how long after it the brokerage's own sweep may take. Ended by `brokerage` needs
+    two FAILED, the last of an attempt begun after hour + grace, and no call of ours in doubt; with one it is `unknown`.
+    """
+    for attempt in attempts:
+        if attempt.known is Known.CONFIRMED:
+            return End("timer", "answer")
+    if not attempts:
+        return Send(hour, "due")
+    swept_at = hour + grace
+    refused = [a for a in attempts if a.known is Known.REFUSED]
+    doubted = any(a.known in (Known.IN_DOUBT, Known.OPEN) for a in attempts)
+    if len(refused) >= FAILED_MIN and refused[-1].opened_at >= swept_at:
+        told = not doubted and all(a.code == "FAILED" for a in refused)
+        return End("brokerage" if told else "unknown", "inferred")
+    last = attempts[-1]
+    since = last.reported_at or last.horizon_at
+    if last.known is Known.REFUSED:
+        if now >= swept_at:
+            return Send(since + timedelta(seconds=resend_after_s(1)), "refused: asked once more")
+        wait_s = FAILED_RETRY_FIRST_S * 2.0 ** min(len(refused) - 1, 10)
+        return Send(min(since + timedelta(seconds=wait_s), swept_at), "refused before the brokerage's sweep was due")
+    if last.known is Known.NOT_SENT:
+        unsent = sum(1 for a in attempts if a.known is Known.NOT_SENT)
+        at = since + timedelta(seconds=retry_after_s(unsent))
+        return Send(max(at, last.retry_at or at), f"not sent: {last.message}")
+    return Send(since + timedelta(seconds=resend_after_s(len(attempts))), "in doubt: asked again")

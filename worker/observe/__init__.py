@@ -1,0 +1,1 @@
+"""What the worker shows of itself: logs on stderr, metrics and health over HTTP; never a secret, never stdout."""

@@ -1,0 +1,101 @@
+"""Log lines: one event each, named `stage.past_tense`, with ids and never a payload.
+
+`configure` is the one process-wide effect: libraries log through Python's own root logger, so there is no other way
+to have their lines in the same form and with the same secrets masked.
+"""
+
+import logging
+from collections.abc import Collection
+from typing import Literal, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from worker.settings import MASK
+
+LogForm = Literal["console", "json"]
+
+SECRET_LENGTH_MIN = 4  # a shorter one would blank out ordinary words
+QUIET_LIBRARIES = ("aiokafka", "faststream", "aiohttp.access", "alembic", "asyncio")
+
+
+class SecretMask:
+    """A structlog processor that replaces every known secret, wherever it stands in a line."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        # Longest first, so that a secret inside another does not leave the rest of the longer one.
+        self._secrets = sorted((s for s in secrets if len(s) >= SECRET_LENGTH_MIN), key=len, reverse=True)
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """Return the same event with masked values; what is not text, a number or a collection becomes text."""
+        return {name: value if name.startswith("_") else self.mask(value) for name, value in event.items()}
+
+    def mask(self, value: object) -> object:
+        """Return the value with secrets replaced."""
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case dict():
+                return {self.mask_text(str(name)): self.mask(inner) for name, inner in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self.mask(inner) for inner in value]
+            case bytes():
+                return self.mask_text(value.decode("utf-8", "backslashreplace"))
+            case _:
+                return self.mask_text(str(value))
+
+    def mask_text(self, text: str) -> str:
+        """Return the text with secrets replaced."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
+
+
+def configure(
+    form: LogForm | None, secrets: Collection[str], stream: TextIO, level: int = logging.INFO
+) -> FilteringBoundLogger:
+    """Send our events and the libraries' to the stream (stderr) and return a logger; may be called again.
+
+    Without a form it is console on a terminal, else JSON. Secrets are masked in both. Lines below the level are dropped.
+    """
+    colours = stream.isatty()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,  # text without local variables, which may hold secrets
+    ]
+    mask = SecretMask(secrets)
+    renderer = _renderer(form or ("console" if colours else "json"), colours=colours)
+    structlog.configure(
+        processors=[*shared, mask, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    _route_libraries(shared, mask, renderer, stream, level)
+    return cast("FilteringBoundLogger", structlog.get_logger())
+
+
+def _renderer(form: LogForm, *, colours: bool) -> Processor:
+    if form == "json":
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+
+
+def _route_libraries(
+    shared: list[Processor], mask: SecretMask, renderer: Processor, stream: TextIO, level: int
+) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in QUIET_LIBRARIES:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))

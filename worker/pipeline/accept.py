@@ -1,0 +1,77 @@
+"""Second stage: a batch of raw records becomes rows, in one database transaction, before any offset is committed."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.typing import FilteringBoundLogger
+
+from worker.errors import DataRefusedError
+from worker.ledger.commands import Command, Malformed, Refusal
+from worker.ledger.positions import Position, TopicPartition
+from worker.ledger.records import RawRecord
+from worker.observe.metrics import Metrics
+from worker.pipeline.check import TopicTypes, check
+from worker.store.engine import transaction
+from worker.store.inbox import Judged, Options, store_batch
+from worker.store.offsets import read_positions
+
+
+class Accept:
+    """Intake's port to the database: what `worker.kafka.ports.Accept` asks for."""
+
+    def __init__(
+        self, engine: AsyncEngine, topics: TopicTypes, options: Options, metrics: Metrics, log: FilteringBoundLogger
+    ) -> None:
+        self._engine, self._topics, self._options = engine, topics, options
+        self._metrics, self._log = metrics, log
+
+    async def positions(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """Read how far these partitions are stored."""
+        async with transaction(self._engine) as connection:
+            return await read_positions(connection, partitions)
+
+    async def accept(
+        self, records: Sequence[RawRecord], read_from: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, int]:
+        """Judge and store a batch; see the port for what it promises."""
+        judged = [(record, check(record, self._topics)) for record in records]
+        return await self._store(judged, dict(read_from))
+
+    async def _store(self, batch: Sequence[Judged], read_from: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Store a batch; where the database refuses it for its data, halve it until the culprit stands alone."""
+        try:
+            async with transaction(self._engine) as connection:
+                stored = await store_batch(connection, batch, read_from, self._options)
+        except DataRefusedError as error:
+            if len(batch) > 1:
+                return await self._store_halves(batch, read_from)
+            record, judged = batch[0]
+            if isinstance(judged, Malformed) and judged.reason == "QUARANTINED":
+                raise
+            self._log.error("accept.quarantined", topic=record.topic, partition=record.partition, offset=record.offset)
+            return await self._store([(record, Malformed("QUARANTINED", str(error)))], read_from)
+        for record, judged in batch:
+            if record.offset < stored[record.topic, record.partition]:
+                self._count(record, judged)
+        return stored
+
+    def _count(self, record: RawRecord, judged: Command | Refusal | Malformed) -> None:
+        self._metrics.records_read.labels(topic=record.topic).inc()
+        if isinstance(judged, Refusal):
+            self._metrics.commands_refused.labels(code=judged.code).inc()
+        elif isinstance(judged, Malformed):
+            self._metrics.dead_letters.labels(reason=judged.reason).inc()
+
+    async def _store_halves(
+        self, batch: Sequence[Judged], read_from: dict[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        stored = dict(read_from)
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            places = {(record.topic, record.partition) for record, _ in half}
+            done = await self._store(half, {place: stored[place] for place in places})
+            ends = {place: max(r.offset for r, _ in half if (r.topic, r.partition) == place) + 1 for place in places}
+            stored |= done
+            if any(done[place] < ends[place] for place in places):
+                break
+        return stored

@@ -1,0 +1,235 @@
+"""Third stage: lanes whose turn it is are leased, and what each will send is written down before anything is sent.
+
+One database transaction for many lanes. What needs no call (too late, a reference that cannot be used, a doubt whose
+horizon has passed) is concluded here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from worker import clock
+from worker.errors import PartUnavailableError
+from worker.ledger.decide import LookAt, Reject, Send
+from worker.ledger.expiry import End, decide_expiry
+from worker.ledger.lanes import LaneState
+from worker.ledger.verdicts import NotSent, Numbers
+from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
+from worker.settings import Settings
+from worker.store.attempts import open_attempts
+from worker.store.blobs import to_json
+from worker.store.conclude import Batch, Conclusion, conclude, end_adjustment
+from worker.store.engine import transaction
+from worker.store.lanes import read_heads, take_ready
+from worker.store.references import Ending, Target, Unusable, read_endings, resolve
+from worker.store.rows import CommandRow, Head, LaneRow
+from worker.whale.operations import REGISTRY, Intent, Operation, Variants, tag
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a round of claims gave: turns to carry out, and how many lanes were looked at."""
+
+    turns: Sequence[Turn]
+    lanes: int
+
+
+class ClaimUnsureError(PartUnavailableError):
+    """The commit's answer was lost: these turns may be leased to us, but nothing of them was sent."""
+
+    def __init__(self, message: str, ended: Sequence[Ended]) -> None:
+        super().__init__(message)
+        self.ended = ended
+
+
+class Claim:
+    """Takes turns for one worker process, which `owner` names."""
+
+    def __init__(self, engine: AsyncEngine, settings: Settings, owner: UUID) -> None:
+        self._engine, self._settings, self._owner = engine, settings, owner
+        self._variants = Variants(
+            settings.whale_api_version, settings.whale_temp_route, settings.whale_withdraw_ids
+        )
+
+    async def claim(self, limit: int, *, urgent_only: bool = False) -> Claimed:
+        """Take up to `limit` lanes. Raises ClaimUnsureError where it is not known whether they were taken."""
+        began_s = clock.boot_s()
+        turns: list[Turn] = []
+        try:
+            async with transaction(self._engine) as connection:
+                lanes, now = await take_ready(connection, limit, urgent_only=urgent_only)
+                if lanes:
+                    turns = await self._take(connection, lanes, now, began_s)
+        except PartUnavailableError as error:
+            unsent = NotSent("claim_unsure", "the database did not say whether the turn was taken")
+            raise ClaimUnsureError(str(error), [Ended(turn, unsent, clock.boot_s()) for turn in turns]) from error
+        return Claimed(turns, len(lanes))
+
+    async def _take(
+        self, connection: AsyncConnection, lanes: dict[str, LaneRow], now: datetime, began_s: float
+    ) -> list[Turn]:
+        notice_after = timedelta(seconds=self._settings.in_doubt_notice_s)
+        batch = Batch(lanes, now, notice_after)
+        heads = await read_heads(connection, lanes)
+        for account_no, lane in lanes.items():
+            if account_no not in heads or _is_held(lane, heads[account_no], now):
+                batch.rest(account_no, lane.wake_at, reason=lane.hold_reason or "")
+        heads = {account_no: head for account_no, head in heads.items() if account_no not in batch.resting}
+        ending = [h.command for h in heads.values() if _operation_of(h).ends_adjustment and h.adjustment is None]
+        endings = await read_endings(connection, ending)
+        referring = [(h.command, r) for h in heads.values() if (r := _reference_of(h)) is not None]
+        targets = await resolve(connection, referring)
+        turns = []
+        for head in heads.values():
+            if head.adjustment is not None:
+                turn = self._expiry(batch, head, began_s)
+            else:
+                ends = endings.get(head.command.command_id)
+                turn = self._command(batch, head, targets.get(head.command.command_id), ends, began_s)
+            if turn is not None:
+                turns.append(turn)
+        await open_attempts(connection, [self._attempt_row(turn, lanes) for turn in turns])
+        await batch.write(connection)
+        return turns
+
+    def _expiry(self, batch: Batch, head: Head, began_s: float) -> Turn | None:
+        adjustment, attempts = head.adjustment, head.history.attempts
+        if adjustment is None or adjustment.adjust_no is None:
+            raise RuntimeError(f"{head.command.command_id} has no adjustment that could be ended")
+        grace = timedelta(seconds=self._settings.sweep_grace_s)
+        step = decide_expiry(attempts, adjustment.expires_at, grace, batch.now)
+        match step:
+            case End():
+                told = Conclusion(head.command, Send(batch.now, ""), attempts, batch.now, EXPIRE)
+                end_adjustment(batch, head.lane, told, adjustment, step.ended_by, step.basis)
+            case Send() if step.at > batch.now:
+                batch.facts.timers_rearmed.append({"command_id": adjustment.command_id, "wake_at": step.at})
+            case Send():
+                payload = {"op_user": adjustment.op_user}
+                target = Numbers(adjust_no=adjustment.adjust_no)
+                intent = Intent(adjustment.command_id, adjustment.account_no, payload, None, target)
+                return self._turn(batch, head, EXPIRY, intent, began_s, None)
+        batch.rest(head.lane.account_no, head.lane.wake_at, reason=head.lane.hold_reason or "")
+        return None
+
+    def _command(
+        self, batch: Batch, head: Head, target: Target | Unusable | None, ends: Ending | None, began_s: float
+    ) -> Turn | None:
+        command, history = head.command, head.history
+        conclusion = weigh(command, history.attempts, history.looks, self._settings, batch.now, ends=ends)
+        decision = conclusion.decision
+        intent = _intent(command, target, history.attempts[-1].numbers if history.attempts else None)
+        match decision:
+            case LookAt() if decision.at <= batch.now:
+                return self._turn(batch, head, LOOK, intent, began_s, None)
+            case Send() if decision.at <= batch.now:
+                if history.request is not None:
+                    return self._turn(batch, head, WRITE, intent, began_s, decision.no_later_than)
+                reject = self._objection(command, target, ends, intent, batch.now)
+                if reject is None:
+                    return self._turn(batch, head, WRITE, intent, began_s, command.not_after)
+                conclusion = replace(conclusion, decision=reject)
+            case _:
+                pass
+        conclude(batch, conclusion, turn_ends=True)
+        return None
+
+    def _objection(
+        self, command: CommandRow, target: Target | Unusable | None, ends: Ending | None, intent: Intent, now: datetime
+    ) -> Reject | None:
+        """Say why a call that would be made now must not be; nothing of this command is in doubt."""
+        if command.not_after is not None and command.not_after <= now:
+            return Reject("TOO_LATE", "not_after passed before the call could be made", "policy", "not_after")
+        if command.expires_at is not None:
+            ahead_s = (command.expires_at - now).total_seconds()
+            if not self._settings.expires_ahead_min_s <= ahead_s <= self._settings.expires_ahead_max_s:
+                message = f"expires_at lies {ahead_s:.0f} s ahead when the call would be made"
+                return Reject("EXPIRES_AT_UNUSABLE", message, "policy", "payload.expires_at")
+        if isinstance(target, Unusable):
+            return Reject(target.code, target.message, "policy", target.field)
+        if ends is not None and ends[0].ended_by is not None:
+            message = f"the temporary adjustment has ended already, by {ends[0].ended_by}"
+            return Reject("ALREADY_ENDED", message, "policy", "payload.adjust")
+        refusal = REGISTRY[command.command_type].refuse_before_call(intent, self._variants)
+        return Reject(refusal.code, refusal.message, "policy", refusal.field) if refusal else None
+
+    def _turn(
+        self, batch: Batch, head: Head, kind: str, intent: Intent, began_s: float, no_later_than: datetime | None
+    ) -> Turn:
+        """Lease the lane for one call; `send_before` is counted from before the claim's own statement."""
+        lane, operation = head.lane, _operation_of(head)
+        window_s = call_s = deadline_s(operation, self._settings)
+        if no_later_than is not None:
+            window_s = min(window_s, (no_later_than - batch.now).total_seconds())
+        lane.fence += 1
+        lane.state, lane.owner = LaneState.LEASED.value, self._owner
+        lane.lease_until = batch.now + timedelta(seconds=self._settings.lane_lease_s)
+        lane.ready_at = None
+        if kind != EXPIRY:
+            lane.wake_at = lane.hold_reason = None
+        history = head.history
+        request = None if kind == LOOK else history.request or operation.build(intent, self._variants)
+        return Turn(
+            kind=kind,
+            command=head.command,
+            operation=operation,
+            attempt_id=clock.new_id(),
+            number=len(history.looks) + 1 if kind == LOOK else len(history.attempts) + 1,
+            fence=lane.fence,
+            opened_at=batch.now,
+            horizon_at=lane.lease_until + late_apply(operation, self._settings),
+            request=request,
+            intent=intent,
+            tried=history,
+            send_before_s=began_s + window_s,
+            deadline_s=call_s,
+        )
+
+    def _attempt_row(self, turn: Turn, lanes: Mapping[str, LaneRow]) -> dict[str, object]:
+        lane, request = lanes[turn.command.account_no], turn.request
+        row: dict[str, object] = {
+            "attempt_id": turn.attempt_id,
+            "command_id": turn.command.command_id,
+            "account_no": turn.command.account_no,
+            "kind": turn.kind,
+            "number": turn.number,
+            "operation": turn.operation.command_type,
+            "fence": turn.fence,
+            "owner": self._owner,
+            "opened_at": turn.opened_at,
+            "send_before_at": turn.opened_at + timedelta(seconds=turn.deadline_s),
+            "lease_until": lane.lease_until,
+            "horizon_at": turn.horizon_at,
+            "numbers": to_json(asdict(turn.intent.target)) if turn.intent.target else None,
+        }
+        if request is not None:
+            row |= {"method": request.method, "path": request.path, "query": request.query, "body": request.body}
+        return row
+
+
+def _is_held(lane: LaneRow, head: Head, now: datetime) -> bool:
+    """A lane made ready for an expiry that is gone again is still held by its command."""
+    return head.adjustment is None and lane.wake_at is not None and lane.wake_at > now
+
+
+def _operation_of(head: Head) -> Operation:
+    return REGISTRY[EXPIRE if head.adjustment is not None else head.command.command_type]
+
+
+def _reference_of(head: Head) -> str | None:
+    return None if head.adjustment is not None else REGISTRY[head.command.command_type].reference
+
+
+def _intent(command: CommandRow, target: Target | Unusable | None, named: Numbers | None) -> Intent:
+    found = target if isinstance(target, Target) else None
+    return Intent(
+        command_id=command.command_id,
+        account_no=command.account_no,
+        payload=command.payload,
+        expires_at=command.expires_at,
+        target=found.numbers if found else named,
+        target_tag=tag(found.made_by) if found and found.made_by else None,
+    )

@@ -1,0 +1,79 @@
+"""Fourth stage: one signed call, once; or one look. The last thing before its first byte is a glance at `send_before`."""
+
+from typing import assert_never
+
+from worker import clock
+from worker.ledger.decide import SIGNATURE_ALONE
+from worker.ledger.verdicts import NotSent, Pause, Verdict
+from worker.observe.metrics import Metrics
+from worker.pipeline.turn import LOOK, Ended, Turn
+from worker.settings import Settings
+from worker.whale.client import WhaleClient
+from worker.whale.operations import LookInput, Variants
+from worker.whale.verdict import judge
+from worker.whale.wire import Answer, Exchange, NoAnswer
+
+ANSWER_KEPT_BYTES = 16_384
+
+
+class Effect:
+    """Carries out turns. No turn is carried out twice: a second call is a new attempt with a claim of its own."""
+
+    def __init__(self, client: WhaleClient, settings: Settings, metrics: Metrics) -> None:
+        self._client, self._settings, self._metrics = client, settings, metrics
+        self._variants = Variants(settings.whale_api_version, settings.whale_temp_route, settings.whale_withdraw_ids)
+
+    async def carry_out(self, turn: Turn) -> Ended:
+        """Make the call of a turn, or take its look; never raises for what the network or the brokerage does."""
+        if turn.kind == LOOK:
+            return await self.look(turn)
+        if turn.request is None:
+            raise RuntimeError(f"turn {turn.attempt_id} has nothing to send")
+        began_s = clock.boot_s()
+        signed = self._client.sign(turn.request, int(clock.wall_s()))
+        exchange = await self._client.send(signed, send_before_s=turn.send_before_s, deadline_s=turn.deadline_s)
+        verdict = judge(turn.operation, exchange, self._settings.whale_final_codes)
+        if isinstance(verdict, NotSent) and verdict.pause is Pause.SIGNATURE:
+            verdict = await self._doubt_signature(turn, verdict)
+        return self._ended(turn, exchange, verdict, began_s)
+
+    async def look(self, turn: Turn) -> Ended:
+        """Look at the brokerage for signs of a command that is in doubt."""
+        if turn.operation.look is None:
+            raise RuntimeError(f"{turn.operation.command_type} cannot be looked up")
+        began_s = clock.boot_s()
+        first = turn.tried.attempts[0].opened_at if turn.tried.attempts else turn.opened_at
+        look_input = LookInput(turn.intent, first.timestamp(), self._variants)
+        evidence = await turn.operation.look(self._client.read, look_input)
+        ended_s = clock.boot_s()
+        self._metrics.call_duration_s.labels(turn.operation.command_type, type(evidence).__name__).observe(
+            ended_s - began_s
+        )
+        return Ended(turn, evidence, ended_s, (ended_s - began_s) * 1000)
+
+    async def _doubt_signature(self, turn: Turn, verdict: NotSent) -> NotSent:
+        """Tell a key that no longer signs, which concerns all, from one command whose signature alone is refused."""
+        exchange = await self._client.read(self._client.plain_read(turn.command.account_no))
+        read = judge(turn.operation, exchange, frozenset())
+        if isinstance(exchange, Answer) and not (isinstance(read, NotSent) and read.pause is Pause.SIGNATURE):
+            return NotSent(SIGNATURE_ALONE, verdict.message)
+        return verdict
+
+    def _ended(self, turn: Turn, exchange: Exchange, verdict: Verdict, began_s: float) -> Ended:
+        now_s = clock.boot_s()
+        self._metrics.call_duration_s.labels(turn.operation.command_type, type(verdict).__name__).observe(now_s - began_s)
+        match exchange:
+            case Answer():
+                return Ended(
+                    turn,
+                    verdict,
+                    exchange.answered_s,
+                    (exchange.answered_s - exchange.sent_s) * 1000,
+                    exchange.status,
+                    exchange.body[:ANSWER_KEPT_BYTES],
+                    exchange.headers.get("x-trace-id"),
+                )
+            case NoAnswer():
+                return Ended(turn, verdict, now_s, (now_s - began_s) * 1000)
+            case _:
+                assert_never(exchange)

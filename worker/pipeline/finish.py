@@ -1,0 +1,185 @@
+"""Fifth stage: what came of many turns, recorded in one database transaction, whatever became of their leases.
+
+The fence guards the lane, not the facts: an answer is always recorded by the worker that got it. Whether it also moves
+the lane depends on whether that worker still holds it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from structlog.typing import FilteringBoundLogger
+
+from worker import clock
+from worker.errors import DataRefusedError
+from worker.ledger.decide import Attempt, Decision, Known, Park, Reject, Send, Succeed
+from worker.ledger.expiry import End, decide_expiry
+from worker.ledger.lanes import LaneState
+from worker.ledger.verdicts import InDoubt
+from worker.observe.metrics import Metrics
+from worker.pipeline.report import report, report_row
+from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, weigh
+from worker.settings import Settings
+from worker.store.attempts import report_attempts
+from worker.store.conclude import DONE, Batch, Conclusion, clear_doubt, conclude, doubt_expiry, end_adjustment
+from worker.store.engine import transaction
+from worker.store.histories import read_commands, read_histories
+from worker.store.lanes import read_adjusting
+from worker.store.references import Ending, read_endings
+from worker.store.rest import lock_lanes
+from worker.store.rows import CommandRow, History
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read, under the lanes' locks, of commands that had been tried before or that another has taken over."""
+
+    commands: dict[UUID, CommandRow]
+    histories: dict[UUID, History]
+    expiries: dict[UUID, History]
+    adjustments: dict[UUID, Ending]
+    endings: dict[UUID, Ending]
+
+
+class Finish:
+    """Records ended turns."""
+
+    def __init__(self, engine: AsyncEngine, settings: Settings, metrics: Metrics, log: FilteringBoundLogger) -> None:
+        self._engine, self._settings, self._metrics, self._log = engine, settings, metrics, log
+
+    async def finish(self, ended: Sequence[Ended]) -> None:
+        """Record these turns; may be called again with the same ones after PartUnavailableError.
+
+        What the database refuses for its data is looked for by halves; the culprit's answer is left out and it is in
+        doubt, so that it is parked or resent as any doubt and stops nobody else.
+        """
+        try:
+            async with transaction(self._engine) as connection:
+                await self._record(connection, ended)
+        except DataRefusedError as error:
+            if len(ended) > 1:
+                middle = len(ended) // 2
+                await self.finish(ended[:middle])
+                await self.finish(ended[middle:])
+                return
+            [culprit] = ended
+            if isinstance(culprit.found, InDoubt) and culprit.found.rule == "answer_refused":
+                raise
+            self._log.error("finish.quarantined", command_id=str(culprit.turn.command.command_id), why=str(error))
+            unreadable = InDoubt("answer_refused", "the answer could not be stored")
+            await self.finish([Ended(culprit.turn, unreadable, culprit.ended_s)])
+
+    async def _record(self, connection: AsyncConnection, ended: Sequence[Ended]) -> None:
+        lanes, now = await lock_lanes(connection, {e.turn.command.account_no for e in ended})
+        boot_s = clock.boot_s()
+        at = {e.turn.attempt_id: now - timedelta(seconds=max(0.0, boot_s - e.ended_s)) for e in ended}
+        recorded = await report_attempts(
+            connection, [report_row(e, at[e.turn.attempt_id], self._settings) for e in ended]
+        )
+        held = {
+            e.turn.attempt_id
+            for e in ended
+            if (lane := lanes[e.turn.command.account_no]).state == LaneState.LEASED and lane.fence == e.turn.fence
+        }
+        read = await self._read(connection, ended, held)
+        batch = Batch(lanes, now, timedelta(seconds=self._settings.in_doubt_notice_s))
+        for e in ended:
+            holds = e.turn.attempt_id in held
+            if not holds:
+                self._metrics.fences_lost.inc()
+                if e.turn.attempt_id not in recorded:
+                    continue
+            if e.turn.kind == EXPIRY:
+                self._expiry(batch, e, read, holds=holds)
+            else:
+                attempt = report(e, at[e.turn.attempt_id], self._settings) if e.turn.kind == WRITE else None
+                self._command(batch, e, attempt, read, holds=holds)
+        await batch.write(connection)
+
+    async def _read(self, connection: AsyncConnection, ended: Sequence[Ended], held: set[UUID]) -> Read:
+        again = {
+            e.turn.command.command_id
+            for e in ended
+            if e.turn.kind != EXPIRY and (e.turn.attempt_id not in held or e.turn.number > 1 or e.turn.kind == LOOK)
+        }
+        lapsing = {e.turn.command.command_id for e in ended if e.turn.kind == EXPIRY}
+        adjusting = await read_adjusting(connection, command_ids=lapsing, adjust_nos=())
+        enders = [e.turn.command for e in ended if e.turn.kind != EXPIRY and e.turn.operation.ends_adjustment]
+        return Read(
+            commands=await read_commands(connection, again),
+            histories=await read_histories(connection, again),
+            expiries=await read_histories(connection, lapsing, expiry=True),
+            adjustments={adjustment.command_id: (adjustment, command) for adjustment, command in adjusting},
+            endings=await read_endings(connection, enders),
+        )
+
+    def _command(self, batch: Batch, ended: Ended, attempt: Attempt | None, read: Read, *, holds: bool) -> None:
+        turn = ended.turn
+        command = read.commands.get(turn.command.command_id, turn.command)
+        history = read.histories.get(command.command_id)
+        if history is None:
+            history = History((attempt,) if attempt else ())
+        ends = read.endings.get(command.command_id)
+        occurred_at = attempt.reported_at if attempt else None
+        conclusion = weigh(
+            command, history.attempts, history.looks, self._settings, batch.now, occurred_at=occurred_at, ends=ends
+        )
+        if holds:
+            if command.state in (*DONE, "parked"):
+                batch.rest(command.account_no)
+            else:
+                conclude(batch, conclusion, turn_ends=True)
+                self._count(conclusion)
+            return
+        if command.state == "sending":
+            return  # the lane's present owner has a call out for it, and will find this among the attempts
+        self._late(batch, conclusion)
+
+    def _late(self, batch: Batch, conclusion: Conclusion) -> None:
+        """An answer came after its lane was taken over: it is evidence."""
+        command, decision = conclusion.command, conclusion.decision
+        if command.state in DONE:
+            if isinstance(decision, Succeed) and command.state == "rejected":
+                self._contradicted(command, decision)
+                conclude(batch, conclusion, turn_ends=False)
+            return
+        if command.state == "parked" and not isinstance(decision, Succeed | Reject):
+            if not any(a.known in (Known.IN_DOUBT, Known.OPEN) for a in conclusion.attempts):
+                clear_doubt(batch, conclusion, "it was never sent after all")
+            return
+        conclude(batch, conclusion, turn_ends=False)
+        self._count(conclusion)
+
+    def _contradicted(self, command: CommandRow, decision: Decision) -> None:
+        self._metrics.contradictions.labels(operation=command.command_type).inc()
+        self._log.error(
+            "finish.contradicted", command_id=str(command.command_id), recorded=command.state, shown=str(decision)
+        )
+
+    def _expiry(self, batch: Batch, ended: Ended, read: Read, *, holds: bool) -> None:
+        """An expiry holds no lane: where it is not over, its timer waits alone."""
+        command_id = ended.turn.command.command_id
+        attempts = read.expiries[command_id].attempts
+        lane = batch.lanes[ended.turn.command.account_no]
+        if command_id in read.adjustments:
+            adjustment, command = read.adjustments[command_id]
+            grace = timedelta(seconds=self._settings.sweep_grace_s)
+            step = decide_expiry(attempts, adjustment.expires_at, grace, batch.now)
+            told = Conclusion(command, Send(batch.now, ""), attempts, attempts[-1].reported_at or batch.now, EXPIRE)
+            if isinstance(step, End):
+                end_adjustment(batch, lane, told, adjustment, step.ended_by, step.basis)
+            elif adjustment.ended_by is None:
+                batch.facts.timers_rearmed.append({"command_id": command_id, "wake_at": step.at})
+                doubt_expiry(batch, told, step.reason)
+        if holds:
+            batch.rest(lane.account_no, lane.wake_at, reason=lane.hold_reason or "")
+
+    def _count(self, conclusion: Conclusion) -> None:
+        match conclusion.decision:
+            case Succeed() | Reject() | Park():
+                kind = type(conclusion.decision).__name__.lower()
+                self._metrics.commands_finished.labels(conclusion.command.command_type, kind).inc()
+            case _:
+                pass

@@ -1,0 +1,81 @@
+"""What came of a turn, as it is stored with its attempt and as the decision reads it."""
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from worker.ledger.decide import Attempt, Known, Sight
+from worker.ledger.verdicts import Absent, Confirmed, InDoubt, NotSent, Numbers, Refused, Seen, Unreadable
+from worker.ledger.verdicts import Ended as OrderEnded
+from worker.pipeline.turn import Ended, late_apply
+from worker.settings import Settings
+from worker.store.blobs import to_json
+
+
+def report(ended: Ended, at: datetime, settings: Settings) -> Attempt:
+    """Make the `Attempt` of a write turn that ended at `at`."""
+    row = report_row(ended, at, settings)
+    numbers = ended.found.numbers if isinstance(ended.found, Confirmed) else Numbers()
+    return Attempt(
+        number=ended.turn.number,
+        known=Known(row["known"]),
+        opened_at=ended.turn.opened_at,
+        reported_at=at,
+        horizon_at=min(ended.turn.horizon_at, row["horizon_at"]),
+        rule=row["rule"],
+        code=row.get("code") or "",
+        message=row["message"] or "",
+        numbers=_filled(numbers, ended.turn.intent.target),
+        retry_at=row.get("retry_at"),
+    )
+
+
+def report_row(ended: Ended, at: datetime, settings: Settings) -> dict[str, Any]:
+    """Make the row of `report_attempts`; nothing of the call left after `at`, so its horizon counts from there."""
+    turn, found = ended.turn, ended.found
+    row: dict[str, Any] = {
+        "attempt_id": turn.attempt_id,
+        "reported_at": at,
+        "horizon_at": at + late_apply(turn.operation, settings),
+        "duration_ms": ended.duration_ms,
+        "http_status": ended.http_status,
+        "answer": ended.answer,
+        "trace_id": ended.trace_id,
+        "rule": "look",
+    }
+    match found:
+        case Confirmed():
+            numbers = _filled(found.numbers, turn.intent.target)
+            return row | {"known": Known.CONFIRMED, "rule": found.rule, "message": None, "numbers": _json(numbers)}
+        case Refused():
+            return row | {"known": Known.REFUSED, "rule": found.rule, "code": found.code, "message": found.message}
+        case InDoubt():
+            return row | {"known": Known.IN_DOUBT, "rule": found.rule, "message": found.message}
+        case NotSent():
+            wait = found.retry_after_s
+            retry_at = None if wait is None else at + timedelta(seconds=wait)
+            return row | {"known": Known.NOT_SENT, "rule": found.rule, "message": found.message, "retry_at": retry_at}
+        case Seen():
+            numbers = _filled(found.numbers, turn.intent.target)
+            return row | {"known": Sight.SEEN, "message": found.note, "numbers": _json(numbers)}
+        case Absent():
+            return row | {"known": Sight.ABSENT, "message": found.note}
+        case OrderEnded():
+            return row | {"known": Sight.ENDED, "message": found.note, "code": found.status}
+        case Unreadable():
+            return row | {"known": Sight.UNREADABLE, "message": found.note}
+        case _:
+            assert_never(found)
+
+
+def _filled(numbers: Numbers, target: Numbers | None) -> Numbers:
+    """An answer that names no number is about the one that the call named."""
+    if target is None:
+        return numbers
+    return Numbers(
+        numbers.adjust_no or target.adjust_no, numbers.serial_num or target.serial_num, numbers.order_id or target.order_id
+    )
+
+
+def _json(numbers: Numbers) -> str | None:
+    return to_json(asdict(numbers))

@@ -1,0 +1,100 @@
+"""What the stages hand on: a turn of a lane, how it ended, and what follows from all that is known of its command."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from worker.ledger.decide import Attempt, Known, Look, Rules, Succeed, decide
+from worker.ledger.verdicts import Evidence, Request, Verdict
+from worker.settings import Settings
+from worker.store.conclude import Conclusion
+from worker.store.references import Ending
+from worker.store.rows import CommandRow, History
+from worker.whale.operations import REGISTRY, Intent, Operation
+
+WRITE, EXPIRY, LOOK = "write", "expiry", "look"
+EXPIRE = "temp.expire"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One leased turn: a call to make, or a look to take.
+
+    `send_before_s` is in boot seconds of this process; `tried` is what was known when the turn began.
+    """
+
+    kind: str
+    command: CommandRow
+    operation: Operation
+    attempt_id: UUID
+    number: int
+    fence: int
+    opened_at: datetime
+    horizon_at: datetime
+    request: Request | None
+    intent: Intent
+    tried: History
+    send_before_s: float
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A turn and what came of it; `ended_s` is in boot seconds, `duration_ms` the call's own time."""
+
+    turn: Turn
+    found: Verdict | Evidence
+    ended_s: float
+    duration_ms: float | None = None
+    http_status: int | None = None
+    answer: bytes | None = None
+    trace_id: str | None = None
+
+
+def late_apply(operation: Operation, settings: Settings) -> timedelta:
+    """How long after its last byte may have left a call may still take effect."""
+    return timedelta(seconds=settings.late_apply_s if operation.late_apply_s is None else operation.late_apply_s)
+
+
+def deadline_s(operation: Operation, settings: Settings) -> float:
+    """The whole-call deadline."""
+    return settings.whale_timeout_s if operation.deadline_s is None else operation.deadline_s
+
+
+def weigh(
+    command: CommandRow,
+    attempts: Sequence[Attempt],
+    looks: Sequence[Look],
+    settings: Settings,
+    now: datetime,
+    *,
+    occurred_at: datetime | None = None,
+    ends: Ending | None = None,
+) -> Conclusion:
+    """Say what follows for a command from all that was tried for it."""
+    operation = REGISTRY[command.command_type]
+    rules = Rules(
+        keyed_by=operation.keyed_by,
+        can_look=operation.look is not None,
+        ended_rejects=operation.ended_rejects,
+        key_life=timedelta(seconds=settings.whale_key_life_s),
+        not_after=command.not_after,
+    )
+    decision = decide(rules, attempts, looks, now)
+    hold_after = None
+    if isinstance(decision, Succeed) and not operation.repeat_is_harmless:
+        # a doubtful call that takes effect only now would undo what the commands behind it do
+        doubtful = [a.horizon_at for a in attempts if a.known in (Known.IN_DOUBT, Known.OPEN)]
+        hold_after = max(doubtful, default=None)
+    return Conclusion(
+        command=command,
+        decision=decision,
+        attempts=attempts,
+        occurred_at=occurred_at or now,
+        operation=command.command_type,
+        can_look=operation.look is not None,
+        books=operation.books_adjustment,
+        ends=ends,
+        hold_after=hold_after,
+    )

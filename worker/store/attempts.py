@@ -1,0 +1,97 @@
+"""Attempts: opened with what will be sent, closed once with what came of it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from worker.store.engine import arrays, from_arrays, insert
+
+OPENED = {
+    "attempt_id": "uuid",
+    "command_id": "uuid",
+    "account_no": "text",
+    "kind": "text",
+    "number": "int",
+    "operation": "text",
+    "fence": "bigint",
+    "owner": "uuid",
+    "opened_at": "timestamptz",
+    "send_before_at": "timestamptz",
+    "lease_until": "timestamptz",
+    "horizon_at": "timestamptz",
+    "method": "text",
+    "path": "text",
+    "query": "text",
+    "body": "bytea",
+    "numbers": "jsonb",
+}
+REPORTED = {
+    "attempt_id": "uuid",
+    "known": "text",
+    "reported_at": "timestamptz",
+    "horizon_at": "timestamptz",
+    "retry_at": "timestamptz",
+    "duration_ms": "float8",
+    "rule": "text",
+    "code": "text",
+    "message": "text",
+    "numbers": "jsonb",
+    "http_status": "int",
+    "answer": "bytea",
+    "trace_id": "text",
+}
+SENDING = {"command_id": "uuid", "attempts": "int"}
+OWNER_SILENT = "owner_silent"
+
+
+async def open_attempts(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """Record that these calls will be made; commands that are written for are *sending* from now on."""
+    await insert(connection, "attempts", OPENED, rows)
+    writes = [{"command_id": r["command_id"], "attempts": r["number"]} for r in rows if r["kind"] == "write"]
+    if writes:
+        statement = f"""
+            UPDATE commands c SET state = 'sending', attempts = given.attempts
+            FROM {from_arrays(SENDING)} WHERE c.command_id = given.command_id
+        """
+        await connection.execute(text(statement), arrays(SENDING, writes))
+
+
+async def report_attempts(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> set[UUID]:
+    """Record what came of attempts, once each; returns those for which this was the first report.
+
+    One whose owner was taken for silent still takes its owner's answer. What a row leaves out keeps its value.
+    """
+    statement = f"""
+        UPDATE attempts a SET
+            known = given.known, reported_at = given.reported_at, rule = given.rule, code = given.code,
+            horizon_at = least(a.horizon_at, coalesce(given.horizon_at, a.horizon_at)), retry_at = given.retry_at,
+            duration_ms = given.duration_ms, message = given.message, http_status = given.http_status,
+            numbers = coalesce(given.numbers, a.numbers), answer = given.answer, trace_id = given.trace_id
+        FROM {from_arrays(REPORTED)}
+        WHERE a.attempt_id = given.attempt_id AND (a.known = 'open' OR a.rule = '{OWNER_SILENT}')
+        RETURNING a.attempt_id
+    """
+    return set((await connection.execute(text(statement), arrays(REPORTED, rows))).scalars())
+
+
+async def silence_attempts(
+    connection: AsyncConnection, accounts: Sequence[str], fences: Sequence[int], now: datetime
+) -> list[tuple[str, str, UUID]]:
+    """Give up waiting for the owners of these turns: their writes are in doubt, their looks showed nothing.
+
+    Returns (account_no, kind, command_id) of each turn.
+    """
+    statement = f"""
+        UPDATE attempts a SET known = CASE WHEN a.kind = 'look' THEN 'unreadable' ELSE 'in_doubt' END,
+            rule = '{OWNER_SILENT}', message = 'the worker that made the call fell silent',
+            reported_at = CASE WHEN a.kind = 'look' THEN :now END
+        FROM {from_arrays({"account_no": "text", "fence": "bigint"})}
+        WHERE a.account_no = given.account_no AND a.fence = given.fence AND a.known = 'open'
+        RETURNING a.account_no, a.kind, a.command_id
+    """
+    rows = await connection.execute(text(statement), {"account_no": accounts, "fence": fences, "now": now})
+    return [(row.account_no, row.kind, row.command_id) for row in rows]

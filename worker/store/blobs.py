@@ -1,0 +1,37 @@
+"""How headers and JSON are kept in a column."""
+
+import json
+from typing import Any
+
+from worker.ledger.records import Headers
+
+_NULL = 0xFFFFFFFF
+
+
+def pack_headers(headers: Headers) -> bytes:
+    """Pack names and values, any bytes, into one: for each its length in four bytes, then itself; all ones is null."""
+    parts: list[bytes] = []
+    for name, value in headers:
+        parts += (len(name).to_bytes(4, "big"), name)
+        parts += (_NULL.to_bytes(4, "big"),) if value is None else (len(value).to_bytes(4, "big"), value)
+    return b"".join(parts)
+
+
+def unpack_headers(packed: bytes) -> Headers:
+    """Undo `pack_headers`."""
+    parts: list[bytes | None] = []
+    at = 0
+    while at < len(packed):
+        size = int.from_bytes(packed[at : at + 4], "big")
+        at += 4
+        if size == _NULL:
+            parts.append(None)
+        else:
+            parts.append(packed[at : at + size])
+            at += size
+    return tuple((name or b"", value) for name, value in zip(parts[::2], parts[1::2], strict=True))
+
+
+def to_json(value: Any) -> str | None:  # noqa: ANN401
+    """Write a value for a jsonb parameter; None is NULL."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

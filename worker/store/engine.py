@@ -1,0 +1,98 @@
+"""The door to Postgres: connections, database transactions, and what their errors mean for the caller."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from worker.errors import DataRefusedError, PartUnavailableError
+
+STATEMENT_TIMEOUT_MS = 30_000
+LOCK_TIMEOUT_MS = 10_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
+CONNECT_TIMEOUT_S = 5
+DATA_CLASSES = ("22", "23", "54")
+"""SQLSTATE classes that blame the rows: data exception, integrity violation, program limit."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
+    """Make the engine for `postgresql://` URLs; it connects when first used."""
+    return create_async_engine(
+        url.replace("postgresql://", "postgresql+psycopg://", 1),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=False,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "ledger-worker",
+            "prepare_threshold": 2,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+            " -c synchronous_commit=on -c timezone=UTC -c jit=off",
+        },
+    )
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """One database transaction, committed at the end.
+
+    Raises `DataRefusedError` when the rows are to blame and `PartUnavailableError` when the database is away, shutting
+    down, or gave up waiting. After the latter the commit may nevertheless have happened: the caller must be able to ask.
+    """
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise _meaning(error) from error
+    except (psycopg.OperationalError, TimeoutError, OSError) as error:
+        raise PartUnavailableError(f"Postgres does not answer: {_line(error)}") from error
+
+
+def _meaning(error: DBAPIError) -> Exception:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state.startswith(DATA_CLASSES) or isinstance(error.orig, psycopg.DataError):
+        return DataRefusedError(f"Postgres refuses the rows: {_line(error.orig)}")
+    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated or state[:2] in ("08", "57"):
+        return PartUnavailableError(f"Postgres does not answer: {_line(error.orig)}")
+    if state[:2] in ("40", "53", "55"):
+        return PartUnavailableError(f"Postgres could not take the change now: {_line(error.orig)}")
+    return error
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def from_arrays(columns: Mapping[str, str], alias: str = "given") -> str:
+    """SQL for a row source over one array parameter per column, `{name: element type}`."""
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f"unnest({arrays}) AS {alias}({names})"
+
+
+def arrays(columns: Mapping[str, str], rows: Rows) -> dict[str, list[Any]]:
+    """Turn rows into the array parameters of `from_arrays`; a missing value is NULL."""
+    return {name: [row.get(name) for row in rows] for name in columns}
+
+
+async def insert(
+    connection: AsyncConnection, table: str, columns: Mapping[str, str], rows: Rows, *, on_conflict: str = ""
+) -> None:
+    """Insert rows with one statement; nothing when there are none."""
+    if not rows:
+        return
+    names = ", ".join(f'"{name}"' for name in columns)
+    statement = f"INSERT INTO {table} ({names}) SELECT {names} FROM {from_arrays(columns)} {on_conflict}"
+    await connection.execute(text(statement), arrays(columns, rows))

@@ -1,0 +1,234 @@
+"""The facts of one database transaction, gathered while it decides and written with one statement per kind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+from zlib import crc32
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from worker.store.engine import arrays, from_arrays, insert
+from worker.store.tables import SHARDS
+
+Row = dict[str, Any]
+
+INSERTS: Mapping[str, tuple[Mapping[str, str], str]] = {
+    "outcomes": (
+        {
+            "event_id": "uuid",
+            "account_no": "text",
+            "account_seq": "bigint",
+            "type": "text",
+            "command_id": "uuid",
+            "recorded_at": "timestamptz",
+            "value": "bytea",
+            "headers": "bytea",
+        },
+        "",
+    ),
+    "dead_letters": (
+        {
+            "dead_letter_id": "uuid",
+            "topic": "text",
+            "epoch": "int",
+            "partition": "int",
+            "offset": "bigint",
+            "reason": "text",
+            "code": "text",
+            "field": "text",
+            "message": "text",
+            "fingerprint": "text",
+            "command_id": "uuid",
+            "account_no": "text",
+            "failed_at": "timestamptz",
+            "headers": "bytea",
+        },
+        "",
+    ),
+    "outbox": (
+        {"shard": "smallint", "kind": "text", "ref_id": "uuid", "ordered_by": "text", "recorded_at": "timestamptz"},
+        "",
+    ),
+    "numbers": (
+        {"kind": "text", "number": "text", "account_no": "text", "command_id": "uuid"},
+        "ON CONFLICT DO NOTHING",
+    ),
+    "temp_adjustments": (
+        {
+            "command_id": "uuid",
+            "account_no": "text",
+            "adjust_no": "text",
+            "op_user": "text",
+            "expires_at": "timestamptz",
+            "booked_at": "timestamptz",
+        },
+        "ON CONFLICT DO NOTHING",
+    ),
+    "timers": (
+        {"command_id": "uuid", "account_no": "text", "kind": "text", "due_at": "timestamptz", "wake_at": "timestamptz"},
+        "ON CONFLICT DO NOTHING",
+    ),
+    "doubts": (
+        {
+            "command_id": "uuid",
+            "is_expiry": "boolean",
+            "account_no": "text",
+            "operation": "text",
+            "attempt_number": "int",
+            "since_at": "timestamptz",
+            "notice_at": "timestamptz",
+            "reason": "text",
+        },
+        # the doubt is as old as its first attempt, and is told of once
+        "ON CONFLICT (command_id, is_expiry) DO UPDATE SET reason = excluded.reason",
+    ),
+    "parked": (
+        {
+            "command_id": "uuid",
+            "account_no": "text",
+            "parked_at": "timestamptz",
+            "reason": "text",
+            "in_doubt": "boolean",
+        },
+        "ON CONFLICT (command_id) DO UPDATE SET reason = excluded.reason, in_doubt = excluded.in_doubt",
+    ),
+    "watches": (
+        {"command_id": "uuid", "account_no": "text", "look_at": "timestamptz", "until_at": "timestamptz"},
+        "ON CONFLICT (command_id) DO UPDATE SET look_at = excluded.look_at, until_at = excluded.until_at",
+    ),
+    "evidence": (
+        {
+            "evidence_id": "uuid",
+            "command_id": "uuid",
+            "kind": "text",
+            "recorded_at": "timestamptz",
+            "actor": "text",
+            "reason": "text",
+            "detail": "jsonb",
+        },
+        "",
+    ),
+}
+
+COMMAND_CHANGE = {
+    "command_id": "uuid",
+    "state": "text",
+    "first_sent_at": "timestamptz",
+    "finished_at": "timestamptz",
+}
+VERDICT_CHANGE = {
+    "command_id": "uuid",
+    "verdict": "text",
+    "result": "jsonb",
+    "error": "jsonb",
+    "terminal_event_id": "uuid",
+}
+ADJUSTMENT_END = {"command_id": "uuid", "ended_at": "timestamptz", "ended_by": "text", "basis": "text"}
+
+
+@dataclass(slots=True)
+class Facts:
+    """Rows to write; `add` for new rows, the named lists for changes to rows that exist."""
+
+    new: dict[str, list[Row]] = field(default_factory=dict)
+    commands: list[Row] = field(default_factory=list)
+    verdicts: list[Row] = field(default_factory=list)
+    adjustments_ended: list[Row] = field(default_factory=list)
+    timers_rearmed: list[Row] = field(default_factory=list)
+    doubts_cleared: list[UUID] = field(default_factory=list)
+    doubts_parked: list[Row] = field(default_factory=list)
+    expiry_doubts_cleared: list[UUID] = field(default_factory=list)
+    reparked: list[Row] = field(default_factory=list)
+
+    def add(self, table: str, row: Row) -> None:
+        """Gather one new row."""
+        self.new.setdefault(table, []).append(row)
+
+    def to_publish(self, kind: str, ref_id: UUID, ordered_by: str | None, recorded_at: object) -> None:
+        """Gather one row of the outbox; rows with one `ordered_by` are published one after the other."""
+        shard = crc32((ordered_by or str(ref_id)).encode()) % SHARDS
+        self.add(
+            "outbox",
+            {"shard": shard, "kind": kind, "ref_id": ref_id, "ordered_by": ordered_by, "recorded_at": recorded_at},
+        )
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """Write everything gathered; the caller holds the locks of the lanes concerned.
+
+        What is cleared goes first: a verdict by absence ends a doubt and begins a watch.
+        """
+        still_parked = {row["command_id"] for row in self.reparked}
+        await _clear(connection, self.doubts_cleared, self.expiry_doubts_cleared, still_parked)
+        for table, (columns, on_conflict) in INSERTS.items():
+            await insert(connection, table, columns, self.new.get(table, ()), on_conflict=on_conflict)
+        for statement, columns, rows in self._changes():
+            if rows:
+                await connection.execute(text(statement), arrays(columns, rows))
+
+    def _changes(self) -> Sequence[tuple[str, Mapping[str, str], list[Row]]]:
+        return (
+            (
+                f"""UPDATE commands c SET state = given.state, finished_at = given.finished_at,
+                        first_sent_at = coalesce(c.first_sent_at, given.first_sent_at)
+                    FROM {from_arrays(COMMAND_CHANGE)} WHERE c.command_id = given.command_id""",
+                COMMAND_CHANGE,
+                self.commands,
+            ),
+            (
+                f"""UPDATE command_ids i SET verdict = given.verdict, result = given.result, error = given.error,
+                        terminal_event_id = given.terminal_event_id
+                    FROM {from_arrays(VERDICT_CHANGE)} WHERE i.command_id = given.command_id""",
+                VERDICT_CHANGE,
+                self.verdicts,
+            ),
+            (
+                # ending disarms: the timer of an ended adjustment must not live on
+                f"""WITH ended AS (
+                        UPDATE temp_adjustments a
+                        SET ended_at = given.ended_at, ended_by = given.ended_by, basis = given.basis
+                        FROM {from_arrays(ADJUSTMENT_END)} WHERE a.command_id = given.command_id
+                        RETURNING a.command_id
+                    ) DELETE FROM timers t USING ended WHERE t.command_id = ended.command_id""",
+                ADJUSTMENT_END,
+                self.adjustments_ended,
+            ),
+            (
+                f"""UPDATE timers t SET state = 'armed', wake_at = greatest(given.wake_at, t.due_at)
+                    FROM {from_arrays({"command_id": "uuid", "wake_at": "timestamptz"})}
+                    WHERE t.command_id = given.command_id""",
+                {"command_id": "uuid", "wake_at": "timestamptz"},
+                self.timers_rearmed,
+            ),
+            (
+                f"""UPDATE doubts d SET parked_at = given.parked_at, notice_at = NULL
+                    FROM {from_arrays({"command_id": "uuid", "parked_at": "timestamptz"})}
+                    WHERE d.command_id = given.command_id AND NOT d.is_expiry""",
+                {"command_id": "uuid", "parked_at": "timestamptz"},
+                self.doubts_parked,
+            ),
+            (
+                f"""UPDATE parked p SET in_doubt = false, reason = given.reason
+                    FROM {from_arrays({"command_id": "uuid", "reason": "text"})}
+                    WHERE p.command_id = given.command_id""",
+                {"command_id": "uuid", "reason": "text"},
+                self.reparked,
+            ),
+        )
+
+
+async def _clear(
+    connection: AsyncConnection, commands: list[UUID], expiries: list[UUID], still_parked: set[UUID]
+) -> None:
+    given = {
+        "ids": commands,
+        "unparked": [command_id for command_id in commands if command_id not in still_parked],
+        "expiries": expiries,
+    }
+    if commands:
+        await connection.execute(text("DELETE FROM doubts WHERE command_id = ANY(:ids) AND NOT is_expiry"), given)
+        await connection.execute(text("DELETE FROM watches WHERE command_id = ANY(:ids)"), given)
+        await connection.execute(text("DELETE FROM parked WHERE command_id = ANY(:unparked)"), given)
+    if expiries:
+        await connection.execute(text("DELETE FROM doubts WHERE command_id = ANY(:expiries) AND is_expiry"), given)

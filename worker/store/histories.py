@@ -1,0 +1,95 @@
+"""Reads commands with all that was tried for them."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from worker.ledger.decide import Attempt, Known, Look, Sight
+from worker.ledger.verdicts import Numbers, Request
+from worker.store.rows import AdjustmentRow, CommandRow, History
+
+COMMAND_COLUMNS = """
+    c.command_id, c.account_no, c.position, c.command_type, c.state, c.payload, c.issued_by, c.correlation_id,
+    c.not_after, c.expires_at, c.traceparent, c.topic, c.epoch, c.partition, c."offset", c.accepted_at, c.attempts,
+    c.first_sent_at
+"""
+
+
+def command_row(row: Mapping[str, Any]) -> CommandRow:
+    """Make a `CommandRow` of a row with `COMMAND_COLUMNS`, whatever else it has."""
+    return CommandRow(**{name: row[name] for name in CommandRow.__dataclass_fields__})
+
+
+def adjustment_row(row: Mapping[str, Any]) -> AdjustmentRow:
+    """Make an `AdjustmentRow` of a row that joins the adjustment to its temp.adjust."""
+    return AdjustmentRow(**{name: row[name] for name in AdjustmentRow.__dataclass_fields__})
+
+
+async def read_commands(connection: AsyncConnection, command_ids: Collection[UUID]) -> dict[UUID, CommandRow]:
+    """Read commands by id; unknown ids are left out."""
+    if not command_ids:
+        return {}
+    statement = text(f"SELECT {COMMAND_COLUMNS} FROM commands c WHERE c.command_id = ANY(:ids)")
+    rows = (await connection.execute(statement, {"ids": list(command_ids)})).mappings()
+    return {row["command_id"]: command_row(row) for row in rows}
+
+
+async def read_histories(
+    connection: AsyncConnection, command_ids: Collection[UUID], *, expiry: bool = False
+) -> dict[UUID, History]:
+    """Read what was tried for the commands, or for the expiries of those temp.adjusts; every id has an entry."""
+    found: dict[UUID, History] = dict.fromkeys(command_ids, History())
+    if not command_ids:
+        return found
+    statement = text("""
+        SELECT command_id, kind, number, known, opened_at, reported_at, horizon_at, retry_at, rule, code, message,
+               numbers, method, path, query, body
+        FROM attempts
+        WHERE command_id = ANY(:ids) AND kind = ANY(:kinds)
+        ORDER BY command_id, number
+    """)
+    kinds = ["expiry"] if expiry else ["write", "look"]
+    for row in (await connection.execute(statement, {"ids": list(command_ids), "kinds": kinds})).mappings():
+        history = found[row["command_id"]]
+        if row["kind"] == "look":
+            looks = history.looks if row["known"] == Known.OPEN else (*history.looks, _look(row))
+            found[row["command_id"]] = History(history.attempts, looks, history.request)
+        else:
+            request = history.request or _doubtful_request(row)
+            found[row["command_id"]] = History((*history.attempts, _attempt(row)), history.looks, request)
+    return found
+
+
+def _doubtful_request(row: Mapping[str, Any]) -> Request | None:
+    """What must go out again to the byte; a call that was not sent may be built anew."""
+    if row["known"] not in (Known.OPEN, Known.IN_DOUBT):
+        return None
+    return Request(row["method"], row["path"], row["query"], bytes(row["body"]))
+
+
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        number=row["number"],
+        known=Known(row["known"]),
+        opened_at=row["opened_at"],
+        reported_at=row["reported_at"],
+        horizon_at=row["horizon_at"],
+        rule=row["rule"] or "",
+        code=row["code"] or "",
+        message=row["message"] or "",
+        numbers=Numbers(**(row["numbers"] or {})),
+        retry_at=row["retry_at"],
+    )
+
+
+def _look(row: Mapping[str, Any]) -> Look:
+    return Look(
+        sight=Sight(row["known"]),
+        started_at=row["opened_at"],
+        ended_at=row["reported_at"] or row["horizon_at"],
+        note=row["message"] or "",
+        numbers=Numbers(**(row["numbers"] or {})),
+    )

@@ -1,0 +1,134 @@
+"""The outbox: which shards a relay holds, what waits in them, and what the broker has acknowledged."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from worker.ledger.records import Headers
+from worker.store.blobs import unpack_headers
+from worker.store.engine import arrays, from_arrays
+from worker.store.tables import SHARDS
+
+TABLE_OF = {"outcome": ("outcomes", "event_id"), "dead_letter": ("dead_letters", "dead_letter_id"), "audit": ("audit", "audit_id")}
+ACKNOWLEDGED = {"ref_id": "uuid", "partition": "int", "at": "bigint"}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One row to publish, with its bytes; rows of one `ordered_by` go one after the other."""
+
+    outbox_id: int
+    kind: str
+    ref_id: UUID
+    ordered_by: str | None
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A row that the broker has, and where."""
+
+    outbox_id: int
+    kind: str
+    ref_id: UUID
+    partition: int
+    offset: int
+
+
+async def hold_shards(connection: AsyncConnection, owner: UUID, lease_s: float) -> list[int]:
+    """Renew this relay's shards and take or give up some, so that all living relays hold about as many."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('relay_shards'))"))
+    statement = text("""
+        SELECT shard, owner, lease_until >= now() AS living FROM relay_shards ORDER BY shard
+    """)
+    rows = list(await connection.execute(statement))
+    owners = {row.owner for row in rows if row.living and row.owner is not None} | {owner}
+    share = -(-SHARDS // len(owners))
+    mine = [row.shard for row in rows if row.living and row.owner == owner][:share]
+    free = [row.shard for row in rows if not row.living or row.owner is None]
+    mine += free[: share - len(mine)]
+    change = text("""
+        UPDATE relay_shards SET owner = CASE WHEN shard = ANY(:mine) THEN CAST(:owner AS uuid) END,
+            lease_until = CASE WHEN shard = ANY(:mine) THEN now() + make_interval(secs => :lease_s) END
+        WHERE owner = :owner OR shard = ANY(:mine)
+    """)
+    await connection.execute(change, {"mine": mine, "owner": owner, "lease_s": lease_s})
+    return sorted(mine)
+
+
+async def leave_shards(connection: AsyncConnection, owner: UUID) -> None:
+    """Give up this relay's shards, for others to take at once."""
+    await connection.execute(
+        text("UPDATE relay_shards SET owner = NULL, lease_until = NULL WHERE owner = :owner"), {"owner": owner}
+    )
+
+
+async def read_waiting(connection: AsyncConnection, shards: Collection[int], limit: int) -> list[Waiting]:
+    """Read the oldest rows of these shards, with their bytes; accounts with a row set aside are passed over."""
+    statement = text("""
+        SELECT o.outbox_id, o.kind, o.ref_id, o.ordered_by,
+               CASE o.kind WHEN 'outcome' THEN convert_to(e.account_no, 'UTF8') WHEN 'dead_letter' THEN r.key
+                    ELSE convert_to(a.actor, 'UTF8') END AS key,
+               CASE o.kind WHEN 'outcome' THEN e.value WHEN 'dead_letter' THEN r.value ELSE a.value END AS value,
+               CASE o.kind WHEN 'outcome' THEN e.headers WHEN 'dead_letter' THEN d.headers END AS headers,
+               CAST(extract(epoch FROM o.recorded_at) * 1000 AS bigint) AS timestamp_ms
+        FROM (
+            SELECT * FROM outbox o WHERE o.shard = ANY(:shards) AND o.set_aside_reason IS NULL
+              AND NOT EXISTS (
+                SELECT 1 FROM outbox s WHERE s.set_aside_reason IS NOT NULL AND s.ordered_by = o.ordered_by
+                  AND s.shard = o.shard
+              )
+            ORDER BY o.outbox_id LIMIT :limit
+        ) o
+        LEFT JOIN outcomes e ON o.kind = 'outcome' AND e.event_id = o.ref_id
+        LEFT JOIN dead_letters d ON o.kind = 'dead_letter' AND d.dead_letter_id = o.ref_id
+        LEFT JOIN records r ON r.topic = d.topic AND r.epoch = d.epoch AND r.partition = d.partition
+            AND r."offset" = d."offset"
+        LEFT JOIN audit a ON o.kind = 'audit' AND a.audit_id = o.ref_id
+        ORDER BY o.outbox_id
+    """)
+    rows = await connection.execute(statement, {"shards": list(shards), "limit": limit})
+    return [
+        Waiting(
+            row.outbox_id,
+            row.kind,
+            row.ref_id,
+            row.ordered_by,
+            _bytes(row.key),
+            _bytes(row.value),
+            unpack_headers(bytes(row.headers or b"")),
+            row.timestamp_ms,
+        )
+        for row in rows
+    ]
+
+
+async def mark_published(connection: AsyncConnection, rows: Sequence[Acknowledged]) -> None:
+    """Note where the broker has these rows, and take them out of the outbox; once more changes nothing."""
+    for kind, (table, name) in TABLE_OF.items():
+        of_kind = [{"ref_id": r.ref_id, "partition": r.partition, "at": r.offset} for r in rows if r.kind == kind]
+        if of_kind:
+            statement = f"""
+                UPDATE {table} t SET published_at = now(), published_partition = given.partition,
+                    published_offset = given.at
+                FROM {from_arrays(ACKNOWLEDGED)} WHERE t.{name} = given.ref_id AND t.published_at IS NULL
+            """
+            await connection.execute(text(statement), arrays(ACKNOWLEDGED, of_kind))
+    ids = {"ids": [row.outbox_id for row in rows]}
+    await connection.execute(text("DELETE FROM outbox WHERE outbox_id = ANY(:ids)"), ids)
+
+
+async def set_aside(connection: AsyncConnection, outbox_id: int, reason: str) -> None:
+    """Keep a row that the broker refuses for good; the rows of its account wait behind it."""
+    statement = text("UPDATE outbox SET set_aside_reason = :reason WHERE outbox_id = :outbox_id")
+    await connection.execute(statement, {"outbox_id": outbox_id, "reason": reason})
+
+
+def _bytes(value: bytes | memoryview | None) -> bytes | None:
+    return None if value is None else bytes(value)

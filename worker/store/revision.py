@@ -1,0 +1,90 @@
+"""The database's revision: what it has, what this release brings, and the way from one to the other."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+import migrations
+from worker.errors import PartUnavailableError, RevisionError
+
+CONNECT_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The revision before and after; None is a database without any."""
+
+    before: str | None
+    after: str | None
+
+
+def upgrade(database_url: str) -> Change:
+    """Bring the database to the head revision; blocks, waits up to a minute for another that does the same.
+
+    Raises PartUnavailableError when Postgres does not answer or a lock is not had in time, RevisionError when the
+    database is at a revision that this release does not know, or refuses a step. May be called again.
+    """
+    config = _config(database_url)
+    with _told_apart():
+        before = current(database_url)
+        command.upgrade(config, "head")
+    return Change(before, head())
+
+
+def head() -> str | None:
+    """Return the newest revision of this release; no I/O on the database."""
+    return ScriptDirectory.from_config(_config("")).get_current_head()
+
+
+def current(database_url: str) -> str | None:
+    """Return the database's revision, None when it has none; blocks. Raises PartUnavailableError."""
+    with _told_apart(), open_engine(database_url).connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def check(database_url: str) -> None:
+    """Compare the database with the tables; blocks. Raises RevisionError where a migration is missing."""
+    with _told_apart():
+        command.check(_config(database_url))
+
+
+def open_engine(database_url: str) -> Engine:
+    """Return an engine over psycopg for a `postgresql://` URL; nothing is kept open between uses."""
+    url = database_url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+
+
+def _config(database_url: str) -> Config:
+    config = Config(stdout=StringIO())
+    # The folder of the installed package, so that no command depends on where it was started.
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    config.attributes["database_url"] = database_url
+    return config
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Turn what alembic and the driver raise into what a person can act on."""
+    try:
+        yield
+    except CommandError as error:
+        raise RevisionError(f"the database's revision does not fit this release: {error}") from error
+    except OperationalError as error:
+        raise PartUnavailableError(f"Postgres does not answer, or a lock was not had in time: {_why(error)}") from error
+    except DBAPIError as error:
+        raise RevisionError(f"Postgres refuses a step of the migration: {_why(error)}") from error
+
+
+def _why(error: DBAPIError) -> str:
+    return next(iter(str(error.orig).splitlines()), "no reason given")
