@@ -253,8 +253,8 @@ class Session:
             await self._back_off("intake.positions_unavailable", error)
             return False
         self.connected = not self._unseen or len(self._unseen) < len({tp.topic for tp in partitions})
-        for topic, error in self._unseen.items():
-            log.warning("intake.topic_unavailable", topic=topic, error=repr(error))
+        for topic, cause in self._unseen.items():
+            log.warning("intake.topic_unavailable", topic=topic, error=repr(cause))
         if not self.connected:
             await self._back_off("intake.kafka_unavailable", next(iter(self._unseen.values())))
         return not self._unseen

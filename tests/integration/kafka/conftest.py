@@ -37,8 +37,8 @@ class Settings:
 
 
 @pytest.fixture
-def bootstrap() -> str:
-    return os.environ["LEDGER_TEST_KAFKA"]
+def bootstrap(kafka: str) -> str:
+    return kafka
 
 
 @pytest.fixture
