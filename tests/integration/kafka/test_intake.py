@@ -155,7 +155,10 @@ async def test_another_intake_that_moved_the_row_is_followed(topics: Settings, u
     """Two groups are two intakes that both believe to own every partition: a zombie and its successor."""
     store = Store()
     zombie = replace(topics, kafka_group_id=f"{topics.kafka_group_id}-zombie")
-    async with running(Intake(topics, store, QUICK), Intake(zombie, store, QUICK)):
+    rare = replace(QUICK, recheck_s=60.0)  # only the compare-and-set can tell them
+    one, other = Intake(topics, store, rare), Intake(zombie, store, rare)
+    async with running(one, other):
+        await until(lambda: one.lags() and other.lags())
         for _ in range(20):
             await send(upstream, topics.topic_orders, 30)
         await until(lambda: len(store.records) >= 600)
