@@ -5,7 +5,6 @@ from collections import deque
 
 from structlog.typing import FilteringBoundLogger
 
-from worker import clock
 from worker.app.budget import Permits
 from worker.errors import PartUnavailableError
 from worker.ledger.verdicts import NotSent
@@ -44,6 +43,7 @@ class Lanes:
         self._ended: deque[Ended] = deque()
         self._to_record = asyncio.Event()
         self._to_claim = asyncio.Event()
+        self._empty = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._claiming = True
         self._paused_for: tuple[str, str] | None = None
@@ -123,7 +123,7 @@ class Lanes:
         self._to_record.set()
 
     async def _try_resume(self, account_no: str, why: str) -> None:
-        """Calls go on as soon as a signed read is let in again."""
+        """Let calls go on as soon as a signed read is let in again."""
         found = await self._effect.check_credentials(account_no)
         if found is None:
             self._paused_for = None
@@ -151,6 +151,8 @@ class Lanes:
                 continue
             for _ in batch:
                 self._ended.popleft()
+            if not self._ended:
+                self._empty.set()
             away_s = AWAY_FIRST_S
             self._readiness.clear("finish")
             self._metrics.flush_commands.labels(stage="finish").observe(len(batch))
@@ -162,9 +164,13 @@ class Lanes:
             _, late = await asyncio.wait(self._calls, timeout=max(0.0, drain_s))
             for call in late:
                 call.cancel()
-        deadline_s = clock.boot_s() + max(1.0, drain_s)
-        while self._ended and clock.boot_s() < deadline_s:
-            await asyncio.sleep(0.01)
+        self._empty.clear()
+        if self._ended:
+            try:
+                async with asyncio.timeout(max(1.0, drain_s)):
+                    await self._empty.wait()
+            except TimeoutError:
+                pass
         if self._ended:
             self._log.error("finish.abandoned", count=len(self._ended))
             self._ended.clear()

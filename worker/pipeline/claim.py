@@ -209,7 +209,7 @@ class Claim:
 
 
 def _is_held(lane: LaneRow, head: Head, now: datetime) -> bool:
-    """A lane made ready for an expiry that is gone again is still held by its command."""
+    """Tell whether a lane made ready for an expiry that is gone again is still held by its command."""
     return head.adjustment is None and lane.wake_at is not None and lane.wake_at > now
 
 

@@ -1,0 +1,1 @@
+"""What the command line calls: looks, decisions and repairs by people."""
