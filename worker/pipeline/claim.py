@@ -167,6 +167,7 @@ class Claim:
         lane.lease_until = batch.now + timedelta(seconds=self._settings.lane_lease_s)
         lane.ready_at = None
         if kind != EXPIRY:
+            lane.head_position = head.command.position
             lane.wake_at = lane.hold_reason = None
         history = head.history
         request = None if kind == LOOK else history.request or operation.build(intent, self._variants)
