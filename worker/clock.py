@@ -1,6 +1,6 @@
 """The only door to time, identity and chance. What judges deadlines of money is the database's clock, not this one."""
 
-import random
+import random  # noqa: TID251
 import time
 import uuid
 from datetime import UTC, datetime
@@ -28,4 +28,4 @@ def new_id() -> uuid.UUID:
 
 def jitter(low: float, high: float) -> float:
     """Return a number between the two, to keep retries of many from falling together."""
-    return random.uniform(low, high)  # noqa: S311, TID251
+    return random.uniform(low, high)  # noqa: S311

@@ -30,7 +30,11 @@ def test_the_map_in_the_worker_equals_the_stages_of_the_pipeline() -> None:
 
 
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:
-    long = {tree.name(path): lines for path in tree.modules() if (lines := _lines(path)) > _MODULE_LINES_MAX}
+    long = {
+        tree.name(path): lines
+        for path in tree.modules()
+        if "versions" not in path.parts and (lines := _lines(path)) > _MODULE_LINES_MAX
+    }
     assert long == {}
 
 

@@ -39,6 +39,8 @@ from worker.whale.sign import Credentials
 
 ROLES = frozenset({"intake", "lanes", "timers", "relay"})
 ENGINE_LATE_S = 90.0
+INTAKE_LATE_S = 180.0
+"""A poll may stand still while a session is opened and while a large batch is stored."""
 DUE_ROUND_MAX_S = 0.5
 WAKE_ROUND_S = 0.1
 SWEEP_ROUND_S = 0.5
@@ -187,6 +189,7 @@ class Worker:
         accept = Accept(engine, topic_types(settings), options, self._metrics, self._log, woken)
         intake = Intake(settings, accept)
         self._readiness.set("intake", "intake is connecting to Kafka")
+        self._liveness.watch("poll", INTAKE_LATE_S)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._rounds("intake", self._intake_step(intake)).run(self._stopping))
             group.create_task(_stop_with(self._stopping, intake))
@@ -195,8 +198,13 @@ class Worker:
     def _intake_step(self, intake: Intake) -> Step:
         async def step() -> float:
             reasons = [reason.sentence for reason in intake.refusals().values()]
+            missing = sorted(intake.missing_topics())
+            if missing:
+                reasons.append(f"missing topics: {', '.join(missing)}: run `ledger-worker topics apply`")
             if not intake.connected:
                 reasons.insert(0, f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer")
+            if clock.boot_s() - intake.last_poll_s < INTAKE_LATE_S:
+                self._liveness.beat("poll")
             if reasons:
                 self._readiness.set("kafka", "; ".join(reasons))
             else:

@@ -5,10 +5,9 @@ from collections import deque
 
 from structlog.typing import FilteringBoundLogger
 
-from worker import clock
 from worker.app.budget import Permits
 from worker.errors import PartUnavailableError
-from worker.ledger.verdicts import NotSent
+from worker.ledger.verdicts import Evidence, NotSent, Verdict
 from worker.observe.health import Liveness, Readiness
 from worker.observe.metrics import Metrics
 from worker.pipeline.claim import Claim, ClaimUnsureError
@@ -19,7 +18,8 @@ from worker.pipeline.turn import Ended, Turn
 IDLE_S = 0.05
 AWAY_FIRST_S = 0.1
 AWAY_MAX_S = 2.0
-PAUSED_CHECK_S = 2.0
+PAUSED_CHECK_S = 1.0
+UNREACHED_MAX = 3
 FLUSH_MAX = 500
 UNRECORDED_PER_SLOT = 4
 CLAIM_MAX = 200
@@ -44,9 +44,11 @@ class Lanes:
         self._ended: deque[Ended] = deque()
         self._to_record = asyncio.Event()
         self._to_claim = asyncio.Event()
+        self._empty = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._claiming = True
         self._paused_for: tuple[str, str] | None = None
+        self._unreached = 0
 
     def wake(self) -> None:
         """Say that a lane may be ready: intake or a timer has just committed."""
@@ -114,19 +116,31 @@ class Lanes:
         finally:
             self._permits.end()
             self._metrics.calls_in_flight.dec()
-        found = ended.found
-        if isinstance(found, NotSent) and found.pause is not None and self._paused_for is None:
-            self._paused_for = (turn.command.account_no, found.message)
-            self._readiness.set("whale", f"calls are paused ({found.pause.value}): {found.message}")
-            self._log.error("effect.paused", why=found.message, kind=found.pause.value)
+        self._pause_if_pointless(turn, ended.found)
         self._ended.append(ended)
         self._to_record.set()
 
+    def _pause_if_pointless(self, turn: Turn, found: Verdict | Evidence) -> None:
+        """Stop claiming where every call would come back unsent: refused at the door, or nobody answers it."""
+        unsent = isinstance(found, NotSent) and found.rule.endswith("_before_send")
+        self._unreached = self._unreached + 1 if unsent else 0
+        if not isinstance(found, NotSent) or self._paused_for is not None:
+            return
+        if found.pause is not None:
+            reason = f"calls are paused ({found.pause.value}): {found.message}"
+        elif self._unreached >= UNREACHED_MAX:
+            reason = f"the brokerage cannot be reached: {found.message}"
+        else:
+            return
+        self._paused_for = (turn.command.account_no, found.message)
+        self._readiness.set("whale", reason)
+        self._log.error("effect.paused", why=reason)
+
     async def _try_resume(self, account_no: str, why: str) -> None:
-        """Calls go on as soon as a signed read is let in again."""
+        """Let calls go on as soon as a signed read is let in again."""
         found = await self._effect.check_credentials(account_no)
         if found is None:
-            self._paused_for = None
+            self._paused_for, self._unreached = None, 0
             self._readiness.clear("whale")
             self._log.info("effect.resumed", after=why)
         else:
@@ -151,6 +165,8 @@ class Lanes:
                 continue
             for _ in batch:
                 self._ended.popleft()
+            if not self._ended:
+                self._empty.set()
             away_s = AWAY_FIRST_S
             self._readiness.clear("finish")
             self._metrics.flush_commands.labels(stage="finish").observe(len(batch))
@@ -162,9 +178,13 @@ class Lanes:
             _, late = await asyncio.wait(self._calls, timeout=max(0.0, drain_s))
             for call in late:
                 call.cancel()
-        deadline_s = clock.boot_s() + max(1.0, drain_s)
-        while self._ended and clock.boot_s() < deadline_s:
-            await asyncio.sleep(0.01)
+        self._empty.clear()
+        if self._ended:
+            try:
+                async with asyncio.timeout(max(1.0, drain_s)):
+                    await self._empty.wait()
+            except TimeoutError:
+                pass
         if self._ended:
             self._log.error("finish.abandoned", count=len(self._ended))
             self._ended.clear()

@@ -1,6 +1,5 @@
 """`run`: the worker."""
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Annotated
 

@@ -6,7 +6,7 @@ the store holds.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from aiokafka.errors import (
     CorruptRecordException,
     IllegalStateError,
     KafkaError,
+    NoOffsetForPartitionError,
     OffsetOutOfRangeError,
 )
 from aiokafka.structs import ConsumerRecord
@@ -79,8 +80,8 @@ def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
 class IntakeConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer whose polls go through intake; `fetch` is the client library's own poll."""
 
-    def __init__(self, *args: Any, poll: Poll, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, poll: Poll, options: Mapping[str, Any]) -> None:
+        super().__init__(**options)
         self._poll = poll
 
     @override
@@ -115,16 +116,16 @@ class IntakeBroker(KafkaBroker):
         return self._builder
 
 
-def _build(options: dict[str, Any], poll: Poll, **_ignored: Any) -> IntakeConsumer:
+def _build(options: dict[str, Any], poll: Poll, **_ignored: object) -> IntakeConsumer:
     # FastStream's own arguments are left out: what this consumer does is said in one place, consumer_options.
-    return IntakeConsumer(poll=poll, **options)
+    return IntakeConsumer(poll, options)
 
 
 async def _parse(message: tuple[RawRecord, ...]) -> KafkaMessage:
     return KafkaMessage(body=b"", raw_message=message, consumer=_NoAck(), message_id="", correlation_id="")
 
 
-async def _decode(message: KafkaMessage) -> Any:
+async def _decode(message: KafkaMessage) -> object:
     return message.raw_message
 
 
@@ -146,7 +147,9 @@ class Session:
         self._pace = pace
         self._recheck_at_s = 0.0
         self._refusals_in_row = 0
+        self._unseen: dict[str, Exception] = {}
         self.places: Places | None = None
+        self.missing: frozenset[str] = frozenset()
         self.connected = False
         self.last_poll_s = boot_s()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -200,6 +203,9 @@ class Session:
             places.rewind()
             await self._judge(places, [tp for tp in error.args[0] if tp in places.assigned])
             return {}
+        except NoOffsetForPartitionError:  # asked between an assignment and its placing
+            places.rewind()
+            return {}
         except KafkaError as error:
             # A poll that raises may have dropped what it had drained of other partitions before.
             places.rewind()
@@ -224,27 +230,34 @@ class Session:
 
     async def _renew(self, places: Places) -> None:
         """Place what is new, and look again at everything every few seconds."""
-        if places.take_assignment():
+        new = places.take_assignment()
+        if new:
             log.info("intake.assigned", partitions=len(places.assigned))
-        if boot_s() >= self._recheck_at_s:
-            self._recheck_at_s = boot_s() + self._pace.recheck_s
+        if new or boot_s() >= self._recheck_at_s:
+            self._note_missing(places.find_missing())
             if await self._judge(places, places.assigned):
                 await self._raise_if_stalled(places)
-        elif places.unplaced:
+            self._recheck_at_s = boot_s() + self._pace.recheck_s
+        elif places.unplaced and not self._unseen:
             await self._judge(places, places.unplaced)
 
-    async def _judge(self, places: Places, partitions: Any) -> bool:
+    def _note_missing(self, missing: frozenset[str]) -> None:
+        for topic in sorted(missing - self.missing):
+            log.error("intake.topic_missing", topic=topic, do="run `ledger-worker topics apply`")
+        self.missing = missing
+
+    async def _judge(self, places: Places, partitions: Collection[Tp]) -> bool:
         try:
-            await places.judge(partitions)
-        except (KafkaError, TimeoutError) as error:
-            self.connected = False
-            await self._back_off("intake.kafka_unavailable", error)
+            self._unseen = await places.judge(partitions)
         except Exception as error:  # noqa: BLE001 - whatever the port raises means: the store cannot say it now
             await self._back_off("intake.positions_unavailable", error)
-        else:
-            self.connected = True
-            return True
-        return False
+            return False
+        self.connected = not self._unseen or len(self._unseen) < len({tp.topic for tp in partitions})
+        for topic, cause in self._unseen.items():
+            log.warning("intake.topic_unavailable", topic=topic, error=repr(cause))
+        if not self.connected:
+            await self._back_off("intake.kafka_unavailable", next(iter(self._unseen.values())))
+        return not self._unseen
 
     async def _raise_if_stalled(self, places: Places) -> None:
         stalled = await places.stalled(self._pace.stall_s)
@@ -327,6 +340,10 @@ class Intake:
         """Return the assigned partitions that are not read, and why."""
         places = None if self._session is None else self._session.places
         return {} if places is None else dict(places.refused)
+
+    def missing_topics(self) -> frozenset[str]:
+        """Return the command topics that Kafka does not show: nothing of them is read."""
+        return frozenset() if self._session is None else self._session.missing
 
     def lags(self) -> Mapping[TopicPartition, int]:
         """Return for each assigned partition how many offsets lie beyond what is stored, a few seconds old."""

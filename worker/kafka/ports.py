@@ -29,8 +29,9 @@ class Accept(Protocol):
 
 
 class KafkaSettings(Protocol):
-    """The settings that this door reads, as `worker.settings` has them."""
+    """The settings that this door reads, as `worker.settings` has them; read-only, for settings are frozen."""
 
+    # ruff: noqa: D102 - contract section 5 says what each means
     @property
     def kafka_bootstrap_servers(self) -> str: ...
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CorruptRecordException, IllegalStateError
+from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition as Tp
 
 from worker.clock import boot_s
@@ -21,6 +21,7 @@ from worker.ledger.positions import Position, Reason, ReasonKind, TopicPartition
 from worker.ledger.records import RawRecord
 
 LOOK_BYTES_MAX = 1_048_576
+LOOK_DEADLINE_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -73,31 +74,60 @@ class Places:
         self._placed.clear()
         self.refused.clear()
         self.lags.clear()
-        self._consumer.pause(*self.assigned)
+        for tp in self.assigned:
+            self._consumer.pause(tp)
+            # Any position will do while it is paused; without one the client asks for the group's own, and where there
+            # is none every poll of every partition raises.
+            self._consumer.seek(tp, 0)
         return True
+
+    def find_missing(self) -> frozenset[str]:
+        """Return the subscribed topics that the cluster does not show, and ask it again: the client would wait long."""
+        missing = frozenset(t for t in self._consumer.subscription() if not self._consumer.partitions_for_topic(t))
+        if missing:
+            self._consumer._client.force_metadata_update()  # noqa: SLF001
+        return missing
 
     @property
     def unplaced(self) -> frozenset[Tp]:
         """Assigned partitions that were neither placed nor refused."""
         return frozenset(tp for tp in self.assigned if tp not in self._placed and tuple(tp) not in self.refused)
 
-    async def judge(self, partitions: Collection[Tp]) -> None:
+    async def judge(self, partitions: Collection[Tp]) -> dict[str, Exception]:
         """Look at each partition's stored position and log; place it, leave it placed, or refuse it.
 
-        Raises KafkaError, and what the port raises; then nothing has changed.
+        Returns by topic what kept it from being looked at: one topic that does not answer holds up no other. Raises
+        what the port raises; then nothing has changed.
         """
         if not partitions:
-            return
+            return {}
         assignment = self._assignment
         stored = await self._port.positions([(tp.topic, tp.partition) for tp in partitions])
-        starts = await self._consumer.beginning_offsets(partitions)
-        ends = await self._consumer.end_offsets(partitions)
-        for tp in sorted(partitions):
-            position = stored.get((tp.topic, tp.partition))
-            digest = await self._digest(tp, position, starts[tp], ends[tp])
-            if assignment is not self._present():
-                return
-            self._decide(tp, position, starts[tp], ends[tp], digest)
+        topics = sorted({tp.topic for tp in partitions})
+        looks = (
+            self._judge_topic([tp for tp in partitions if tp.topic == name], stored, assignment) for name in topics
+        )
+        unseen: dict[str, Exception] = {}
+        for name, error in zip(topics, await asyncio.gather(*looks, return_exceptions=True), strict=True):
+            if isinstance(error, KafkaError | TimeoutError):
+                unseen[name] = error
+            elif error is not None:
+                raise error
+        return unseen
+
+    async def _judge_topic(
+        self, partitions: Collection[Tp], stored: Mapping[TopicPartition, Position], assignment: object
+    ) -> None:
+        async with asyncio.timeout(LOOK_DEADLINE_S):
+            starts, ends = await asyncio.gather(
+                self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
+            )
+            for tp in sorted(partitions):
+                position = stored.get((tp.topic, tp.partition))
+                digest = await self._digest(tp, position, starts[tp], ends[tp])
+                if assignment is not self._present():
+                    return
+                self._decide(tp, position, starts[tp], ends[tp], digest)
 
     async def _digest(self, tp: Tp, position: Position | None, start: int, end: int) -> bytes | None:
         if position is None or position.last_offset is None or not last_is_kept(position, start, end):
@@ -127,7 +157,7 @@ class Places:
         self._consumer.resume(tp)
         self._placed[tp] = Place(offset, offset, boot_s())
         self.refused.pop((tp.topic, tp.partition), None)
-        log.info("intake.placed", topic=tp.topic, partition=tp.partition, offset=offset)
+        log.debug("intake.placed", topic=tp.topic, partition=tp.partition, offset=offset)
 
     def refuse(self, tp: Tp, reason: Reason) -> None:
         """Stop reading a partition; the others go on."""

@@ -210,7 +210,7 @@ async def _drop(client: AIOKafkaProducer) -> None:
 
 
 async def _abort(client: AIOKafkaProducer) -> None:
-    sender = client._sender  # noqa: SLF001 - stop() has no way to give up
+    # stop() has no way to give up. The sender goes first: it would look for batches that were given up already.
+    await client._sender.close()  # noqa: SLF001
     client._message_accumulator.fail_all(PartUnavailableError("given up"))  # noqa: SLF001
-    await sender.close()
     await client.client.close()

@@ -183,7 +183,14 @@ def read_batches(data: bytes, aborted: list[tuple[int, int]], topic: str, partit
     `aborted` holds (producer id, first offset) as in a fetch response. Raises CorruptRecordException.
     """
     reader = PartitionRecords(
-        TopicPartition(topic, partition), Batches(data), aborted, offset, None, None, True, READ_COMMITTED
+        TopicPartition(topic, partition),
+        Batches(data),
+        aborted,
+        offset,
+        None,
+        None,
+        check_crcs=True,
+        isolation_level=READ_COMMITTED,
     )
     records = tuple(RawRecord(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in reader)
     return Slice(records, reader.next_fetch_offset)

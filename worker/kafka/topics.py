@@ -218,7 +218,7 @@ class Topics:
         changed = {(d.topic.name, d.what) for d in mended}
         try:
             async with asyncio.timeout(SEEN_DEADLINE_S):
-                while any((d.topic.name, d.what) in changed for d in await self.plan()):
+                while any((d.topic.name, d.what) in changed for d in await self.plan()):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
             raise TopicsError(f"Kafka took the change but does not show it after {SEEN_DEADLINE_S} s") from error

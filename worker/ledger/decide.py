@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from schemas.codes import brokerage_code
+from schemas.codes import Origin, brokerage_code
+from schemas.outcomes import Basis
 from worker.ledger.backoff import RESEND_FIRST_S, resend_after_s, retry_after_s
 from worker.ledger.verdicts import Keying, Numbers
 
@@ -24,6 +25,9 @@ NOT_SENT_PARKS_AFTER = timedelta(hours=24)
 ABSENT_READS_MIN = 2
 SIGNATURE_ALONE = "signature_refused_alone"
 """Rule of a NotSent whose signature was refused while a signed read was not: waiting will not mend it."""
+
+
+NO_NUMBERS = Numbers()
 
 
 class Known(StrEnum):
@@ -58,7 +62,7 @@ class Attempt:
     rule: str = ""
     code: str = ""
     message: str = ""
-    numbers: Numbers = Numbers()
+    numbers: Numbers = NO_NUMBERS
     retry_at: datetime | None = None
 
 
@@ -70,7 +74,7 @@ class Look:
     started_at: datetime
     ended_at: datetime
     note: str = ""
-    numbers: Numbers = Numbers()
+    numbers: Numbers = NO_NUMBERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Succeed:
     """It was applied."""
 
     numbers: Numbers
-    basis: str
+    basis: Basis
     rule: str
 
 
@@ -99,7 +103,7 @@ class Reject:
 
     code: str
     message: str
-    origin: str
+    origin: Origin
     field: str | None = None
     by_absence: bool = False
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from schemas.outcomes import Basis, EndedBy
 from worker.ledger.backoff import resend_after_s, retry_after_s
 from worker.ledger.decide import Attempt, Known, Send
 
@@ -19,8 +20,8 @@ FAILED_RETRY_FIRST_S = 15.0
 class End:
     """The temporary adjustment is over; `ended_by` is `timer`, `brokerage` or `unknown`."""
 
-    ended_by: str
-    basis: str
+    ended_by: EndedBy
+    basis: Basis
 
 
 def decide_expiry(attempts: Sequence[Attempt], hour: datetime, grace: timedelta, now: datetime) -> End | Send:

@@ -47,6 +47,9 @@ class Metrics:
             buckets=FLUSH_BUCKETS,
             registry=registry,
         )
+        self._declare_gauges(registry)
+
+    def _declare_gauges(self, registry: CollectorRegistry) -> None:
         self.intake_lag_records = Gauge(
             "ledger_intake_lag_records",
             "Records of a partition that are not yet accepted",

@@ -167,6 +167,7 @@ class Claim:
         lane.lease_until = batch.now + timedelta(seconds=self._settings.lane_lease_s)
         lane.ready_at = None
         if kind != EXPIRY:
+            lane.head_position = head.command.position
             lane.wake_at = lane.hold_reason = None
         history = head.history
         request = None if kind == LOOK else history.request or operation.build(intent, self._variants)
@@ -209,7 +210,7 @@ class Claim:
 
 
 def _is_held(lane: LaneRow, head: Head, now: datetime) -> bool:
-    """A lane made ready for an expiry that is gone again is still held by its command."""
+    """Tell whether a lane made ready for an expiry that is gone again is still held by its command."""
     return head.adjustment is None and lane.wake_at is not None and lane.wake_at > now
 
 

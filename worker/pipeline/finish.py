@@ -138,7 +138,7 @@ class Finish:
         self._late(batch, conclusion)
 
     def _late(self, batch: Batch, conclusion: Conclusion) -> None:
-        """An answer came after its lane was taken over: it is evidence."""
+        """Use an answer as evidence that came after its lane was taken over."""
         command, decision = conclusion.command, conclusion.decision
         if command.state in DONE:
             if isinstance(decision, Succeed) and command.state == "rejected":
@@ -159,7 +159,7 @@ class Finish:
         )
 
     def _expiry(self, batch: Batch, ended: Ended, read: Read, *, holds: bool) -> None:
-        """An expiry holds no lane: where it is not over, its timer waits alone."""
+        """Record an expiry; it holds no lane: where it is not over, its timer waits alone."""
         command_id = ended.turn.command.command_id
         attempts = read.expiries[command_id].attempts
         lane = batch.lanes[ended.turn.command.account_no]

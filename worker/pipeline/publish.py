@@ -98,6 +98,8 @@ class Publish:
                             Acknowledged(row.outbox_id, row.kind, row.ref_id, result.partition, result.offset)
                         )
                         queues[name].popleft()
+                    case Permanent(of_topic=True):
+                        away = result.message
                     case Permanent():
                         await self._set_aside(row, result.message)
                         queues[name].clear()

@@ -69,7 +69,7 @@ def report_row(ended: Ended, at: datetime, settings: Settings) -> dict[str, Any]
 
 
 def _filled(numbers: Numbers, target: Numbers | None) -> Numbers:
-    """An answer that names no number is about the one that the call named."""
+    """Fill in the number that the call named where the answer names none."""
     if target is None:
         return numbers
     return Numbers(

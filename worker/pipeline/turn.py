@@ -53,12 +53,12 @@ class Ended:
 
 
 def late_apply(operation: Operation, settings: Settings) -> timedelta:
-    """How long after its last byte may have left a call may still take effect."""
+    """Return how long after its last byte may have left a call may still take effect."""
     return timedelta(seconds=settings.late_apply_s if operation.late_apply_s is None else operation.late_apply_s)
 
 
 def deadline_s(operation: Operation, settings: Settings) -> float:
-    """The whole-call deadline."""
+    """Return the whole-call deadline, in seconds."""
     return settings.whale_timeout_s if operation.deadline_s is None else operation.deadline_s
 
 

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from schemas.outcomes import Error, OutcomeType, Result, event_id as event_id_of
+from schemas.outcomes import Basis, EndedBy, Error, OutcomeType, Result
+from schemas.outcomes import event_id as event_id_of
 from worker.ledger.decide import Attempt, Decision, Known, LookAt, Park, Reject, Send, Succeed, Wait
 from worker.ledger.verdicts import Numbers
 from worker.store.facts import Facts
@@ -253,7 +254,7 @@ def _finish(
 
 
 def _correct(batch: Batch, lane: LaneRow, conclusion: Conclusion, result: Result, message: str) -> None:
-    """A command that was rejected turns out to have been applied; its one terminal outcome stands."""
+    """Tell that a command that was rejected was applied after all; its one terminal outcome stands."""
     error = Error("CORRECTED", message, "brokerage", None)
     refers_to = event_id_of(OutcomeType.REJECTED, conclusion.command.command_id)
     _tell(batch, lane, conclusion, OutcomeType.CORRECTED, result=result, error=error, refers_to=refers_to)
@@ -262,7 +263,7 @@ def _correct(batch: Batch, lane: LaneRow, conclusion: Conclusion, result: Result
 
 
 def end_adjustment(
-    batch: Batch, lane: LaneRow, conclusion: Conclusion, adjustment: AdjustmentRow, ended_by: str, basis: str
+    batch: Batch, lane: LaneRow, conclusion: Conclusion, adjustment: AdjustmentRow, ended_by: EndedBy, basis: Basis
 ) -> None:
     """Record that a temporary adjustment is over, once, and tell of it; its timer goes with it.
 

@@ -51,4 +51,4 @@ async def read_counts(connection: AsyncConnection) -> Counts:
 
 
 async def _by_name(connection: AsyncConnection, statement: str) -> dict[str, int]:
-    return {name: count for name, count in await connection.execute(text(statement))}
+    return dict((await connection.execute(text(statement))).tuples().all())

@@ -80,7 +80,7 @@ def _line(error: object) -> str:
 
 
 def from_arrays(columns: Mapping[str, str], alias: str = "given") -> str:
-    """SQL for a row source over one array parameter per column, `{name: element type}`."""
+    """Write the SQL of a row source over one array parameter per column, `{name: element type}`."""
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
     names = ", ".join(f'"{name}"' for name in columns)
     return f"unnest({arrays}) AS {alias}({names})"

@@ -1,10 +1,9 @@
 """Reads commands with all that was tried for them."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.decide import Attempt, Known, Look, Sight
@@ -18,12 +17,12 @@ COMMAND_COLUMNS = """
 """
 
 
-def command_row(row: Mapping[str, Any]) -> CommandRow:
+def command_row(row: RowMapping) -> CommandRow:
     """Make a `CommandRow` of a row with `COMMAND_COLUMNS`, whatever else it has."""
     return CommandRow(**{name: row[name] for name in CommandRow.__dataclass_fields__})
 
 
-def adjustment_row(row: Mapping[str, Any]) -> AdjustmentRow:
+def adjustment_row(row: RowMapping) -> AdjustmentRow:
     """Make an `AdjustmentRow` of a row that joins the adjustment to its temp.adjust."""
     return AdjustmentRow(**{name: row[name] for name in AdjustmentRow.__dataclass_fields__})
 
@@ -63,14 +62,14 @@ async def read_histories(
     return found
 
 
-def _doubtful_request(row: Mapping[str, Any]) -> Request | None:
-    """Pick what must go out again to the byte, a person's resend too; a call that was not sent may be built anew."""
+def _doubtful_request(row: RowMapping) -> Request | None:
+    """Return what must go out again to the byte, a person's resend too; a call that was not sent may be built anew."""
     if row["known"] not in (Known.OPEN, Known.IN_DOUBT, Known.CLEARED):
         return None
     return Request(row["method"], row["path"], row["query"], bytes(row["body"]))
 
 
-def _attempt(row: Mapping[str, Any]) -> Attempt:
+def _attempt(row: RowMapping) -> Attempt:
     return Attempt(
         number=row["number"],
         known=Known(row["known"]),
@@ -85,7 +84,7 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
     )
 
 
-def _look(row: Mapping[str, Any]) -> Look:
+def _look(row: RowMapping) -> Look:
     return Look(
         sight=Sight(row["known"]),
         started_at=row["opened_at"],

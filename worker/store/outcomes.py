@@ -80,7 +80,7 @@ def store(facts: Facts, outcome: Outcome, traceparent: str | None) -> None:
 
 
 def stored(result: Result | None, error: Error | None) -> dict[str, str | None]:
-    """Result and error as `command_ids` keeps them for duplicates."""
+    """Return result and error as `command_ids` keeps them for duplicates."""
     kept = (
         None if result is None else asdict(result) | {"expires_at": result.expires_at and result.expires_at.isoformat()}
     )

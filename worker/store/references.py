@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.verdicts import Numbers
@@ -53,9 +52,7 @@ async def resolve(
     return found
 
 
-def _by_command(
-    command: CommandRow, kind: str, target_id: UUID, made: Mapping[UUID, Mapping[str, Any]]
-) -> Target | Unusable:
+def _by_command(command: CommandRow, kind: str, target_id: UUID, made: Mapping[UUID, RowMapping]) -> Target | Unusable:
     field = f"payload.{kind}.command_id"
     row = made.get(target_id)
     if row is None or row["account_no"] != command.account_no:
@@ -85,7 +82,7 @@ def _by_number(
     return Target(Numbers(**{name: number}), owner[1] if owner else None)
 
 
-async def _read_commands(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Mapping[str, Any]]:
+async def _read_commands(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, RowMapping]:
     if not ids:
         return {}
     statement = text("""

@@ -1,5 +1,7 @@
 """The tables. Hot ones (lanes, timers, doubts, outbox) stay small; `command_ids` and `numbers` are never pruned."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
 
@@ -19,7 +21,7 @@ _instant = sa.DateTime(timezone=True)
 _account = sa.Text(collation="C")
 
 
-def _hot(*, fillfactor: int = 70) -> dict[str, object]:
+def _hot(*, fillfactor: int = 70) -> dict[str, Any]:
     """Room for updates within a page, and vacuum by count: these tables are small and change all the time."""
     return {
         "postgresql_with": {

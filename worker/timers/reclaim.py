@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from worker.ledger.decide import Send
-from worker.ledger.expiry import Send as ExpirySend
 from worker.ledger.expiry import decide_expiry
 from worker.pipeline.turn import EXPIRE, EXPIRY, weigh
 from worker.settings import Settings
@@ -59,7 +58,7 @@ async def _expiries(connection: AsyncConnection, batch: Batch, settings: Setting
         attempts = histories[adjustment.command_id].attempts
         told = Conclusion(command, Send(batch.now, ""), attempts, batch.now, EXPIRE)
         step = decide_expiry(attempts, adjustment.expires_at, grace, batch.now)
-        if isinstance(step, ExpirySend):
+        if isinstance(step, Send):
             batch.facts.timers_rearmed.append({"command_id": adjustment.command_id, "wake_at": step.at})
             doubt_expiry(batch, told, step.reason)
         else:

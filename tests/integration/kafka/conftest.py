@@ -1,9 +1,9 @@
 """A real Kafka, topics of a test's own, and the door's settings for them."""
 
 import os
+from asyncio import sleep, timeout
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from asyncio import sleep, timeout
 from itertools import count
 
 import pytest
@@ -37,8 +37,8 @@ class Settings:
 
 
 @pytest.fixture
-def bootstrap() -> str:
-    return os.environ["LEDGER_TEST_KAFKA"]
+def bootstrap(kafka: str) -> str:
+    return kafka
 
 
 @pytest.fixture
@@ -93,5 +93,5 @@ async def make_topic(admin: AIOKafkaAdminClient, topic: NewTopic) -> None:
     """Create it and wait until the broker shows it: it answers before it has heard of it."""
     await admin.create_topics([topic])
     async with timeout(20):
-        while (await admin.describe_topics([topic.name]))[0]["error_code"]:
+        while (await admin.describe_topics([topic.name]))[0]["error_code"]:  # noqa: ASYNC110
             await sleep(0.01)

@@ -1,8 +1,8 @@
 """A double of the Accept port: what Postgres promises about rows and compare-and-set, in memory."""
 
+from asyncio import TaskGroup, sleep, timeout
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from asyncio import TaskGroup, sleep, timeout
 
 from worker.errors import LostPlaceError
 from worker.kafka.broker import Intake
@@ -54,7 +54,7 @@ class Store:
 async def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
     """Return once the condition holds; a deadline passed is a TimeoutError."""
     async with timeout(within_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await sleep(0.01)
 
 

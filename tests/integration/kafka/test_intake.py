@@ -22,7 +22,8 @@ QUICK = Pace(poll_wait_ms=100, recheck_s=0.2, back_off_min_s=0.01, back_off_max_
 
 async def send(upstream: AIOKafkaProducer, topic: str, count: int, partition: int | None = None) -> None:
     futures = [
-        await upstream.send(topic, b"v%d" % n, b"k%d" % n, partition=partition, headers=[("h", None)]) for n in range(count)
+        await upstream.send(topic, b"v%d" % n, b"k%d" % n, partition=partition, headers=[("h", None)])
+        for n in range(count)
     ]
     for future in futures:
         await future
@@ -77,7 +78,9 @@ class Poison(RawBatch):
         BatchBuilder.__init__(self, 0, 0)
         self._builder = _DefaultRecordBatchBuilderPy(2, codec, 0, -1, -1, 0, 1_000_000)
         for value in values:
-            self.append(timestamp=1, key=None, value=value, headers=[(RawName(b"\xff\xfe"), None), (RawName(b"ok"), b"\xff")])
+            self.append(
+                timestamp=1, key=None, value=value, headers=[(RawName(b"\xff\xfe"), None), (RawName(b"ok"), b"\xff")]
+            )
         self.close()
 
 
@@ -152,7 +155,10 @@ async def test_another_intake_that_moved_the_row_is_followed(topics: Settings, u
     """Two groups are two intakes that both believe to own every partition: a zombie and its successor."""
     store = Store()
     zombie = replace(topics, kafka_group_id=f"{topics.kafka_group_id}-zombie")
-    async with running(Intake(topics, store, QUICK), Intake(zombie, store, QUICK)):
+    rare = replace(QUICK, recheck_s=60.0)  # only the compare-and-set can tell them
+    one, other = Intake(topics, store, rare), Intake(zombie, store, rare)
+    async with running(one, other):
+        await until(lambda: one.lags() and other.lags())
         for _ in range(20):
             await send(upstream, topics.topic_orders, 30)
         await until(lambda: len(store.records) >= 600)
@@ -278,3 +284,17 @@ def test_the_producer_sets_every_unsafe_default(settings: Settings) -> None:
     assert options["enable_idempotence"] is True
     assert "transactional_id" not in options
     assert options["max_request_size"] > 1_048_576 + 65_536
+
+
+async def test_a_refused_partition_that_the_group_never_committed_slows_no_other(
+    topics: Settings, upstream: AIOKafkaProducer
+) -> None:
+    store = Store()
+    store.rows[topics.topic_orders, 0] = Position(5, 4, b"")  # beyond the log's end
+    slow = replace(QUICK, back_off_min_s=20.0, back_off_max_s=20.0)  # one poll that raises would be seen
+    async with running(intake := Intake(topics, store, slow)):
+        await until(intake.refusals)
+        for _ in range(10):
+            await send(upstream, topics.topic_freezes, 1)
+            count = len(store.records)
+            await until(lambda count=count: len(store.records) > count, 5)

@@ -47,7 +47,11 @@ async def test_each_message_goes_where_its_own_key_says(topics: Settings, produc
     ],
 )
 async def test_a_dead_letter_keeps_key_value_and_header_bytes(
-    topics: Settings, producer: Producer, key: bytes | None, value: bytes | None, headers: tuple[tuple[str | bytes, bytes | None], ...]
+    topics: Settings,
+    producer: Producer,
+    key: bytes | None,
+    value: bytes | None,
+    headers: tuple[tuple[str | bytes, bytes | None], ...],
 ) -> None:
     (sent,) = await producer.send([Message(topics.topic_orders, key, value, headers, 1_700_000_000_123)])
     assert isinstance(sent, Sent), sent

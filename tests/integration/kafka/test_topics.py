@@ -29,7 +29,12 @@ async def test_missing_topics_are_planned_then_created_then_in_order(settings: S
 async def test_a_compacted_command_topic_with_short_retention_is_mended_and_keeps_what_else_was_set(
     settings: Settings, admin: AIOKafkaAdminClient
 ) -> None:
-    unsafe = {"cleanup.policy": "compact", "retention.ms": "1000", "max.message.bytes": "1000", "segment.ms": "86400000"}
+    unsafe = {
+        "cleanup.policy": "compact",
+        "retention.ms": "1000",
+        "max.message.bytes": "1000",
+        "segment.ms": "86400000",
+    }
     await make_topic(admin, NewTopic(settings.topic_orders, 12, 1, topic_configs=unsafe))
     async with open_topics(settings) as topics:
         found = {d.what for d in await topics.verify() if d.topic.name == settings.topic_orders and d.loses}
@@ -66,7 +71,8 @@ async def test_partitions_are_added_to_commands_only_when_drained_and_to_outcome
 
 async def test_a_kafka_that_is_not_there_is_named() -> None:
     names = dict.fromkeys(
-        ("topic_adjustments", "topic_freezes", "topic_orders", "topic_outcomes", "topic_dead_letters", "topic_audit"), "x"
+        ("topic_adjustments", "topic_freezes", "topic_orders", "topic_outcomes", "topic_dead_letters", "topic_audit"),
+        "x",
     )
     nowhere = replace(Settings("", "g", *names.values()), kafka_bootstrap_servers="127.0.0.1:9")
     with pytest.raises(PartUnavailableError, match=r"127\.0\.0\.1:9"):
