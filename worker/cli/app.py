@@ -4,6 +4,7 @@ import typer
 
 from worker.cli import (
     dead_letters,
+    doctor,
     explain,
     in_doubt,
     migrate,
@@ -18,7 +19,22 @@ from worker.cli import (
     whale,
 )
 
-GROUPS = (migrate, topics, run, send, tail, explain, in_doubt, parked, dead_letters, timers, whale, settings, schemas)
+GROUPS = (
+    migrate,
+    topics,
+    run,
+    send,
+    tail,
+    explain,
+    doctor,
+    in_doubt,
+    parked,
+    dead_letters,
+    timers,
+    whale,
+    settings,
+    schemas,
+)
 
 
 def build() -> typer.Typer:
