@@ -1,7 +1,7 @@
 """A partition whose stored place no longer holds is accepted as it is, with a reason, and once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
+from tests.integration.operate.conftest import Typed, typed
 from tests.support.kafka import Topics, create_topics, produce
 from tests.support.waiting import wait_until_async
 from worker.ledger.records import RawRecord
@@ -23,7 +24,7 @@ class Log:
 
     topic: str
     kafka: str
-    run: Callable[..., Any]
+    run: Callable[..., Awaitable[Typed]]
     database_url: str
 
     def place(self, **row: Any) -> None:
@@ -48,9 +49,7 @@ class Log:
 
 
 @pytest.fixture
-async def log(
-    kafka: str, topics: Topics, database_url: str, operate_env: dict[str, str], run_cli: Callable[..., Any]
-) -> Log:
+async def log(kafka: str, topics: Topics, database_url: str, operate_env: dict[str, str]) -> Log:
     await create_topics(kafka, [topics.adjustments])
 
     async def written() -> bool:
@@ -59,8 +58,8 @@ async def log(
     await wait_until_async(written)
     env = {**operate_env, **topics.env(), "LEDGER_KAFKA_BOOTSTRAP_SERVERS": kafka}
 
-    def run(*arguments: str) -> Any:
-        return run_cli("topics", "adopt", *arguments, env=env)
+    async def run(*arguments: str) -> Typed:
+        return await typed(env, "topics", "adopt", *arguments)
 
     return Log(topics.adjustments, kafka, run, database_url)
 
@@ -70,20 +69,20 @@ def digest(value: bytes) -> bytes:
 
 
 async def test_a_place_that_holds_is_nothing_to_adopt(log: Log) -> None:
-    assert log.run(*WHY).returncode == 3
+    assert (await log.run(*WHY)).returncode == 3
     log.place(next_offset=2, last_offset=1, last_digest=digest(b"1"))
-    done = log.run(*WHY)
+    done = await log.run(*WHY)
     assert (done.returncode, done.stdout) == (3, "")
 
 
 async def test_a_range_that_was_removed_unread_is_skipped_and_kept_in_mind(log: Log) -> None:
     log.place(next_offset=2, last_offset=1, last_digest=digest(b"1"), stopped_reason="too many refusals")
     await log.remove_before(4)
-    asked = log.run("--reason", "why")
+    asked = await log.run("--reason", "why")
     assert asked.returncode == 5
     assert "skips offsets 2 to 3" in asked.stderr
     assert log.rows("SELECT next_offset FROM offsets") == [(2,)]
-    done = log.run(*WHY, "--output", "json")
+    done = await log.run(*WHY, "--output", "json")
     assert done.returncode == 0, done.stderr
     [row] = json.loads(done.stdout)
     assert (row["why"], row["from_offset"], row["to_offset"]) == ("range_lost", 2, 4)
@@ -93,7 +92,7 @@ async def test_a_range_that_was_removed_unread_is_skipped_and_kept_in_mind(log: 
     assert (actor, action, reason) == ("ann", "topics.adopt", WHY[1])
     assert json.loads(value)["after"]["next_offset"] == 4
     assert log.rows("SELECT kind FROM outbox") == [("audit",)]
-    assert log.run(*WHY).returncode == 3
+    assert (await log.run(*WHY)).returncode == 3
 
 
 @pytest.mark.parametrize(
@@ -106,9 +105,9 @@ async def test_a_range_that_was_removed_unread_is_skipped_and_kept_in_mind(log: 
 )
 async def test_a_topic_that_was_made_again_begins_a_new_epoch(log: Log, row: dict[str, Any]) -> None:
     log.place(**row)
-    done = log.run(*WHY)
+    done = await log.run(*WHY)
     assert done.returncode == 0, done.stderr
     assert "made again" in done.stderr
     assert log.rows("SELECT epoch, next_offset, last_offset, last_digest FROM offsets") == [(2, 0, None, None)]
     assert log.rows("SELECT 1 FROM skipped_ranges") == []
-    assert log.run(*WHY).returncode == 3
+    assert (await log.run(*WHY)).returncode == 3
