@@ -73,9 +73,7 @@ def test_all_ten_types_are_applied_once_and_answered_once(
         worker.wait_ready()
     answered = upstream.answered(*sent)
     made = {one["command_type"]: one for one in answered if one["account_no"] == by_number}
-    numbers = {
-        kind: {NUMBER_OF[kind]: made[name]["result"][NUMBER_OF[kind]]} for name, kind in TARGETS.items()
-    }
+    numbers = {kind: {NUMBER_OF[kind]: made[name]["result"][NUMBER_OF[kind]]} for name, kind in TARGETS.items()}
     later = referring(by_number, numbers)
     upstream.send(*later)
     sent += later
