@@ -2,9 +2,9 @@
 
 import typer
 
-from worker.cli import migrate, run, schemas, send, settings, tail, topics, whale
+from worker.cli import demo, migrate, run, schemas, send, settings, tail, topics, whale
 
-GROUPS = (migrate, topics, run, send, tail, whale, settings, schemas)
+GROUPS = (demo, migrate, topics, run, send, tail, whale, settings, schemas)
 
 
 def build() -> typer.Typer:
