@@ -4,6 +4,7 @@ import typer
 
 from worker.cli import (
     dead_letters,
+    demo,
     in_doubt,
     migrate,
     parked,
@@ -17,7 +18,7 @@ from worker.cli import (
     whale,
 )
 
-GROUPS = (migrate, topics, run, send, tail, in_doubt, parked, dead_letters, timers, whale, settings, schemas)
+GROUPS = (demo, migrate, topics, run, send, tail, in_doubt, parked, dead_letters, timers, whale, settings, schemas)
 
 
 def build() -> typer.Typer:
