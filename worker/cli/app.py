@@ -5,6 +5,8 @@ import typer
 from worker.cli import (
     dead_letters,
     demo,
+    doctor,
+    explain,
     in_doubt,
     migrate,
     parked,
@@ -18,7 +20,23 @@ from worker.cli import (
     whale,
 )
 
-GROUPS = (demo, migrate, topics, run, send, tail, in_doubt, parked, dead_letters, timers, whale, settings, schemas)
+GROUPS = (
+    demo,
+    migrate,
+    topics,
+    run,
+    send,
+    tail,
+    explain,
+    doctor,
+    in_doubt,
+    parked,
+    dead_letters,
+    timers,
+    whale,
+    settings,
+    schemas,
+)
 
 
 def build() -> typer.Typer:

@@ -7,7 +7,7 @@ lock. Of two persons at once the second is told who decided.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 from uuid import UUID
 
 from sqlalchemy import RowMapping
@@ -41,7 +41,7 @@ from worker.store.rows import CommandRow
 from worker.whale.operations import REGISTRY
 
 DOUBTFUL = (Known.IN_DOUBT, Known.OPEN)
-PERSON = "person"
+PERSON: Final = "person"
 
 
 @dataclass(frozen=True, slots=True)
