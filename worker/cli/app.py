@@ -2,9 +2,23 @@
 
 import typer
 
-from worker.cli import migrate, run, schemas, send, settings, tail, topics, whale
+from worker.cli import (
+    dead_letters,
+    demo,
+    in_doubt,
+    migrate,
+    parked,
+    run,
+    schemas,
+    send,
+    settings,
+    tail,
+    timers,
+    topics,
+    whale,
+)
 
-GROUPS = (migrate, topics, run, send, tail, whale, settings, schemas)
+GROUPS = (demo, migrate, topics, run, send, tail, in_doubt, parked, dead_letters, timers, whale, settings, schemas)
 
 
 def build() -> typer.Typer:

@@ -157,7 +157,7 @@ class Places:
         self._consumer.resume(tp)
         self._placed[tp] = Place(offset, offset, boot_s())
         self.refused.pop((tp.topic, tp.partition), None)
-        log.info("intake.placed", topic=tp.topic, partition=tp.partition, offset=offset)
+        log.debug("intake.placed", topic=tp.topic, partition=tp.partition, offset=offset)
 
     def refuse(self, tp: Tp, reason: Reason) -> None:
         """Stop reading a partition; the others go on."""

@@ -139,6 +139,7 @@ ENTRIES: Final = (
         final_codes=REFUSED_CODES,
         refuse_before_call=refuse_adjust,
         books_adjustment=True,
+        makes="adjust_no",
     ),
     Operation(
         command_type="temp.expire",
