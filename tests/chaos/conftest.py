@@ -19,6 +19,7 @@ CHAOS = {
     "LEDGER_WHALE_KEY_LIFE_S": "90",
     "LEDGER_SWEEP_GRACE_S": "2",
     "LEDGER_DRAIN_S": "10",
+    "LEDGER_WHALE_RATE_PER_S": "2000",
 }
 """A dead worker's lanes are free after seconds; keys live longer than any of these tests."""
 

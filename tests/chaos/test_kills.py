@@ -42,7 +42,7 @@ async def test_nothing_is_lost_doubled_or_misordered_while_workers_are_killed(
         workers[victim].sigkill()
         kills_count += 1
         workers[victim] = start_worker(settings=CHAOS, wait=False)
-        mark = database.finished() + chance.randint(150, 350)
+        mark = database.finished() + chance.randint(250, 400)
     told = await hear(kafka, applied_topics, brokerage, commands, sent, deadline_s=90)
     assert_clean(told)
     types = Counter(one["type"] for one in told.outcomes)
