@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.frame import EXIT_ERROR, example
+from worker.cli.frame import EXIT_ERROR, example, say
 
 
 def register(app: typer.Typer) -> None:
@@ -31,11 +31,19 @@ def demo(
 
     Needs no set-up and reads no setting. Exit 1 when the outcomes and the brokerage's own ledger disagree.
     """
-    from worker.cli.demo.play import play
-
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background without it
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: signal.raise_signal(signal.SIGINT))
-    agrees = asyncio.run(play(keep=keep))
-    if not agrees:
+    if not asyncio.run(_demo(keep=keep)):
         raise typer.Exit(EXIT_ERROR)
+
+
+async def _demo(*, keep: bool) -> bool:
+    from worker.cli.demo.started import Started
+
+    async with Started() as started:
+        say("starting Kafka, Postgres and a simulated brokerage on this machine")
+        await started.begin_parts()
+        from worker.cli.demo.play import play  # what it imports takes a second, in which the parts start
+
+        return await play(started, keep=keep)

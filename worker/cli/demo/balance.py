@@ -76,7 +76,7 @@ def balance(command_ids: Collection[str], outcomes: Sequence[Outcome], effects: 
 
 
 def _said(outcomes: Sequence[Outcome]) -> Counter[Done]:
-    """What was applied, as the outcomes tell it: each succeeded command once, and each expiry that no command asked for."""
+    """Return what was applied as the outcomes tell it: each succeeded command, each expiry that no command asked for."""
     said: Counter[Done] = Counter()
     for outcome in outcomes:
         operation, result = outcome["command_type"], outcome["result"]

@@ -56,6 +56,8 @@ def _why(outcome: Mapping[str, Any]) -> str:
         return f"{result['adjust_no']} ended by {result['ended_by']}, its hour was {str(outcome['payload']['expires_at'])[11:19]}"
     if outcome["type"] == "command.duplicate":
         return f"sent again: {'nothing was done' if result or error else 'the first is not finished yet'}"
+    if outcome["type"] == "command.in_doubt":
+        return str(error["message"]).removeprefix("in doubt: ")
     if error is not None:
         return f"{error['code']}: {error['message']}"
     if result is None:

@@ -1,6 +1,7 @@
 """What happens in the demo, one step after the other."""
 
 import asyncio
+import json
 import logging
 import shlex
 import sys
@@ -16,7 +17,7 @@ from worker import clock
 from worker.cli.demo.ask import ask
 from worker.cli.demo.balance import EXPIRED, REJECTED, SUCCEEDED, Balance, balance
 from worker.cli.demo.lines import dead_letter_line, outcome_line
-from worker.cli.demo.scenario import Scenario, scenario, shown_faults
+from worker.cli.demo.scenario import Scenario, further, scenario, shown_faults
 from worker.cli.demo.started import Addresses, Started, demo_env, worker_env
 from worker.cli.frame import say
 from worker.errors import LedgerWorkerError
@@ -31,6 +32,7 @@ from worker.store.revision import upgrade
 ANSWERS_DEADLINE_S = 60.0
 READ_S = 0.2
 LAST_READ_S = 0.5
+LOOK_EVERY_S = 0.5
 
 
 @dataclass(slots=True)
@@ -55,33 +57,37 @@ class Seen:
         )
 
 
-async def play(*, keep: bool) -> bool:
-    """Run the demo and show it on stdout, with talk on stderr; returns whether outcomes and brokerage agree.
+async def play(started: Started, *, keep: bool) -> bool:
+    """Run the demo on parts that have begun to start, and show it on stdout, with talk on stderr.
 
-    With `keep` it then waits for Ctrl-C. However it ends, nothing that it started goes on running.
+    Returns whether the outcomes and the brokerage's own ledger agree. With `keep` it waits for Ctrl-C before that.
     """
     began_s = clock.boot_s()
-    async with Started() as started:
-        say("starting Kafka, Postgres and a simulated brokerage on this machine")
-        parts = await started.parts()
-        env = demo_env(parts)
-        settings = Settings.from_env(env)
-        configure("json", settings.secret_values(), sys.stderr, level=logging.CRITICAL)
-        say("migrating the database, applying the topics")
-        await asyncio.to_thread(upgrade, settings.database_url.get_secret_value())
-        async with open_topics(settings) as topics:
-            await topics.apply()
-        say("starting the worker")
-        health = await started.worker(worker_env(env))
-        script, seen = await _send_and_show(started, parts, settings)
-        _, effects = await ask(parts.brokerage_url, "/_sandbox/effects")
-        found = balance(script.commands.keys(), list(seen.outcomes.values()), effects)
-        _close(found, script, seen)
-        say(f"this took {clock.boot_s() - began_s:.0f} s")
-        if keep:
-            _tell_how_to_use(env, health, parts, started, script)
-            await _until_stopped(started)
-    say("stopped; nothing of it is left running")
+    parts = await started.parts()
+    env = demo_env(parts)
+    settings = Settings.from_env(env)
+    configure("json", settings.secret_values(), sys.stderr, level=logging.CRITICAL)
+    say("migrating the database, applying the topics")
+    await asyncio.to_thread(upgrade, settings.database_url.get_secret_value())
+    async with open_topics(settings) as topics:
+        await topics.apply()
+    say("starting the worker")
+    health = await started.worker(worker_env(env))
+    script, seen = await _send_and_show(started, parts, settings)
+    _, effects = await ask(parts.brokerage_url, "/_sandbox/effects")
+    found = balance(script.commands.keys(), list(seen.outcomes.values()), effects)
+    _close(found, script, seen)
+    say(f"this took {clock.boot_s() - began_s:.0f} s")
+    if keep:
+        file = started.folder / "commands.jsonl"
+        file.write_bytes(b"".join(line + b"\n" for line in further(settings, clock.utc_now(), clock.new_id)))
+        say(_how_to_use(env, file, next(iter(script.commands))))
+        say(
+            f"curl {health}/readyz   # or /metrics; the worker's log is {started.worker_log}\n"
+            f"curl '{parts.brokerage_url}/_sandbox/effects?account_no=H10240021'   # what the brokerage applied\n\n"
+            "Ctrl-C here stops everything."
+        )
+        await _until_ended(started)
     return found.agrees
 
 
@@ -122,8 +128,6 @@ async def _publish(settings: Settings, script: Scenario) -> None:
 
 async def _show_next(outcomes: Reader, letters: Reader, seen: Seen, wait_s: float) -> None:
     """Show what has come, in the sequence of the accounts' own numbers where it came together."""
-    import json
-
     came = [json.loads(record.value or b"null") for record in await outcomes.read(wait_s)]
     for outcome in sorted(came, key=lambda o: (o["recorded_at"], o["account_no"], o["account_seq"])):
         if outcome["event_id"] not in seen.outcomes:
@@ -146,33 +150,19 @@ def _close(found: Balance, script: Scenario, seen: Seen) -> None:
     sys.stdout.flush()
 
 
-def _tell_how_to_use(
-    env: Mapping[str, str], health: str, parts: Addresses, started: Started, script: Scenario
-) -> None:
-    """Say on stderr how a second terminal uses what goes on running."""
-    program = _program()
-    file = started.folder / "commands.jsonl"
-    readable = [r.value for r in script.records if r.key is not None and r.topic != "" and r.value[-1:] == b"}"]
-    file.write_bytes(b"\n".join(readable[:20]) + b"\n")
+def _how_to_use(env: Mapping[str, str], file: Path, command_id: str) -> str:
+    called = Path(sys.argv[0])
+    program = str(called) if called.name == "ledger-worker" else f"{sys.executable} -m worker"
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in env.items())
-    first = next(iter(script.commands))
-    say(
+    return (
         f"\nAll of it goes on running. In a second terminal:\n\n{exports}\n\n"
-        f"{program} tail --from-beginning\n"
-        f"{program} send {file}   # the first 20 once more: duplicates, no second call\n"
-        f"{program} explain {first}\n"
-        f"curl {health}/readyz   # or /metrics; the worker's log is {started.worker_log}\n"
-        f"curl '{parts.brokerage_url}/_sandbox/effects?account_no=H10240021'   # what the brokerage applied\n\n"
-        "Ctrl-C here stops everything."
+        f"{program} tail\n"
+        f"{program} send {file}   # six new commands; a second time they are duplicates\n"
+        f"{program} explain {command_id}"
     )
 
 
-def _program() -> str:
-    called = Path(sys.argv[0])
-    return str(called) if called.name == "ledger-worker" else f"{sys.executable} -m worker"
-
-
-async def _until_stopped(started: Started) -> None:
+async def _until_ended(started: Started) -> None:
     while True:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(LOOK_EVERY_S)
         started.check()

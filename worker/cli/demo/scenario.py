@@ -10,7 +10,7 @@ from uuid import UUID
 
 from worker.settings import Settings
 
-LAPSES_AFTER_S = 10.0
+LAPSES_AFTER_S = 8.0
 ORDINARY_ACCOUNTS = 7
 IN_TIME = timedelta(hours=4)
 
@@ -122,8 +122,15 @@ def scenario(settings: Settings, now: datetime, new_id: Callable[[], UUID]) -> S
     return script
 
 
+def further(settings: Settings, now: datetime, new_id: Callable[[], UUID]) -> list[bytes]:
+    """Return six commands of one account that nobody has sent yet, as the lines of a file."""
+    script = Scenario(settings, now, new_id)
+    _ordinary(script, "H10240041", gives_back=True)
+    return [record.value for record in script.records]
+
+
 def _temporary(script: Scenario) -> None:
-    """One that lapses while we watch, one that is ended by a command."""
+    """Add one that lapses while we watch and one that is ended by a command."""
     lapses = datetime.fromtimestamp(math.ceil(script.now.timestamp() + LAPSES_AFTER_S), UTC)
     script.send("temp.adjust", "H10240011", _buying_power(lapses))
     stock = {
@@ -145,7 +152,7 @@ def _temporary(script: Scenario) -> None:
 
 
 def _doubtful(script: Scenario) -> None:
-    """What `FAULTS` is about, and what waits behind it in the same lanes."""
+    """Add what `FAULTS` is about, and what waits behind it in the same lanes."""
     script.send("cash.adjust", "H10240021", _cash("1000.00"))
     script.send("cash.adjust", "H10240021", _cash("250.50"))
     script.send("position.adjust", "H10240022", _position())
@@ -179,7 +186,7 @@ def _refused_at_once(script: Scenario) -> list[Callable[[], None]]:
 
 
 def _refused_later(script: Scenario) -> list[Callable[[], object]]:
-    """By policy when their turn comes, and by the brokerage."""
+    """Return what adds commands that are refused by policy when their turn comes, or by the brokerage."""
     unknown = {"order": {"command_id": str(script.new_id())}}
     late = script.now - timedelta(minutes=1)
     return [

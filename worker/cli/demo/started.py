@@ -20,13 +20,14 @@ from types import TracebackType
 from typing import Self
 
 from worker.cli.demo.ask import ask
+from worker.cli.frame import say
 from worker.clock import boot_s
 from worker.errors import LedgerWorkerError, PartUnavailableError
 from worker.settings import FOREIGN_PREFIXES, PREFIX
 
 PARTS_DEADLINE_S = 300.0
 """The first start fetches Kafka and its Java."""
-READY_DEADLINE_S = 60.0
+READY_DEADLINE_S = 120.0
 STOP_DEADLINE_S = 10.0
 LOOK_EVERY_S = 0.1
 LOG_LINES_SHOWN = 8
@@ -69,16 +70,17 @@ class Started:
             self._reaper.stdin.close()
             await self._reaper.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+        say("stopped; nothing of it is left running")
 
-    async def parts(self) -> Addresses:
-        """Start Kafka, Postgres and the sandbox brokerage, which say on stderr how far they are; returns when all answer.
-
-        Raises PartUnavailableError where one does not; the reason is on stderr then.
-        """
+    async def begin_parts(self) -> None:
+        """Start Kafka, Postgres and the sandbox brokerage, which say on stderr how far they are; does not wait for them."""
         keys = zip(("--app-key", "--app-secret", "--access-token"), KEYS.values(), strict=True)
         options = [part for pair in keys for part in pair]
-        process = await self._keep(await _start(["sandbox.parts", "serve", "--", *options], os.environ, stdout=PIPE))
-        told = b""
+        await self._keep(await _start(["sandbox.parts", "serve", "--", *options], os.environ, stdout=PIPE))
+
+    async def parts(self) -> Addresses:
+        """Wait until all parts answer. Raises PartUnavailableError where one does not; the reason is on stderr then."""
+        told, process = b"", self._running[0]
         if process.stdout is not None:
             with contextlib.suppress(TimeoutError):
                 told = await asyncio.wait_for(process.stdout.readline(), PARTS_DEADLINE_S)
@@ -172,7 +174,7 @@ async def _start(
         return await asyncio.create_subprocess_exec(
             *argv, env=env, stdin=stdin, stdout=stdout or 2, start_new_session=True
         )
-    with log.open("ab") as output:  # noqa: ASYNC230 - a file of ours, opened once
+    with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
             *argv, env=env, stdin=stdin, stdout=output, stderr=output, start_new_session=True
         )
