@@ -42,7 +42,9 @@ async def produce(bootstrap: str, given: Iterable[Given]) -> None:
         await asyncio.gather(*sent)
 
 
-async def pass_through(parts: Parts, worker: Program, brokerage: Program, name: str, count: int, accounts: int) -> Passed:
+async def pass_through(
+    parts: Parts, worker: Program, brokerage: Program, name: str, count: int, accounts: int
+) -> Passed:
     """Produce the commands, consume their outcomes; RuntimeError unless each has exactly one, and it says succeeded."""
     consumer = AIOKafkaConsumer(
         OUTCOMES_TOPIC, bootstrap_servers=parts.kafka.bootstrap, group_id=None, fetch_max_wait_ms=50
@@ -53,7 +55,12 @@ async def pass_through(parts: Parts, worker: Program, brokerage: Program, name: 
             await consumer.position(partition)
         await _round(parts, consumer, list(commands(f"{name} warm-up", WARM_UP, accounts)))
         given = list(commands(name, count, accounts))
-        programs = {"worker": worker, "brokerage": brokerage, "postgres": parts.postgres.program, "kafka": parts.kafka.program}
+        programs = {
+            "worker": worker,
+            "brokerage": brokerage,
+            "postgres": parts.postgres.program,
+            "kafka": parts.kafka.program,
+        }
         before = {part: cpu_s(program.pid) for part, program in programs.items()}
         began_s, ended_s = await _round(parts, consumer, given)
         after = {part: cpu_s(program.pid) for part, program in programs.items()}
