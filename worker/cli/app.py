@@ -4,6 +4,7 @@ import typer
 
 from worker.cli import (
     dead_letters,
+    demo,
     doctor,
     explain,
     in_doubt,
@@ -20,6 +21,7 @@ from worker.cli import (
 )
 
 GROUPS = (
+    demo,
     migrate,
     topics,
     run,
