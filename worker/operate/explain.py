@@ -122,7 +122,7 @@ def _of_records(records: list[Shown], identity: Shown) -> Iterator[Event]:
         yield Event(record["produced_at"], "record.produced", place, {})
         yield Event(record["read_at"], "record.read", f"{place}: {record['disposition']}", record)
         if record["disposition"] == "accepted":
-            detail = f"place {identity['position']} in the lane of {identity['account_no']}"
+            detail = f"nothing wrong in itself: a place in the lane of {identity['account_no']}"
             yield Event(record["read_at"], "check.passed", detail, {})
         elif record["dead_letter_id"] is not None:
             detail = f"{record['code']}: {record['message']}; dead letter {record['dead_letter_id']}"
