@@ -5,6 +5,7 @@ from collections import deque
 
 from structlog.typing import FilteringBoundLogger
 
+from worker import clock
 from worker.app.budget import Permits
 from worker.errors import PartUnavailableError
 from worker.ledger.verdicts import Evidence, NotSent, Verdict
@@ -23,6 +24,8 @@ UNREACHED_MAX = 3
 FLUSH_MAX = 500
 UNRECORDED_PER_SLOT = 4
 CLAIM_MAX = 200
+CLAIM_PART = 4
+RECORD_MIN_S = 1.0
 
 
 class Lanes:
@@ -64,7 +67,9 @@ class Lanes:
             await self._drain(drain_s)
             self._claiming = False
             self._to_record.set()
-            await recording
+            if self._ended:
+                self._log.error("finish.abandoned", count=len(self._ended))
+                recording.cancel()
 
     async def _wake_on(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
@@ -77,7 +82,8 @@ class Lanes:
             self._to_claim.clear()
             try:
                 if self._paused_for is not None:
-                    await self._try_resume(*self._paused_for)
+                    if not await self._may_resume(*self._paused_for):
+                        await _wait_for(stopping, PAUSED_CHECK_S)
                     continue
                 taken = await self._claim_once(group)
             except PartUnavailableError as error:
@@ -86,13 +92,13 @@ class Lanes:
                 if isinstance(error, ClaimUnsureError):
                     self._ended.extend(error.ended)
                     self._to_record.set()
-                await self._pause(away_s)
+                await _wait_for(stopping, away_s)
                 away_s = min(AWAY_MAX_S, away_s * 2)
                 continue
             away_s = AWAY_FIRST_S
             self._readiness.clear("lanes")
             if not taken:
-                await self._pause(IDLE_S)
+                await _wait_for(self._to_claim, IDLE_S)
 
     async def _claim_once(self, group: asyncio.TaskGroup) -> bool:
         """Claim what permits allow; returns whether there may be more at once."""
@@ -107,7 +113,8 @@ class Lanes:
             call = group.create_task(self._carry_out(turn))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
-        return claimed.lanes >= limit
+        # a claim for each slot that falls free would cost a database transaction each: the next record wakes this
+        return claimed.lanes >= limit >= self._permits.slots.in_flight_max // CLAIM_PART
 
     async def _carry_out(self, turn: Turn) -> None:
         self._metrics.calls_in_flight.inc()
@@ -136,15 +143,14 @@ class Lanes:
         self._readiness.set("whale", reason)
         self._log.error("effect.paused", why=reason)
 
-    async def _try_resume(self, account_no: str, why: str) -> None:
+    async def _may_resume(self, account_no: str, why: str) -> bool:
         """Let calls go on as soon as a signed read is let in again."""
-        found = await self._effect.check_credentials(account_no)
-        if found is None:
-            self._paused_for, self._unreached = None, 0
-            self._readiness.clear("whale")
-            self._log.info("effect.resumed", after=why)
-        else:
-            await self._pause(PAUSED_CHECK_S)
+        if await self._effect.check_credentials(account_no) is not None:
+            return False
+        self._paused_for, self._unreached = None, 0
+        self._readiness.clear("whale")
+        self._log.info("effect.resumed", after=why)
+        return True
 
     async def _record(self) -> None:
         """Record what has ended, all that gathered during the last record at once. What Postgres cannot take now waits."""
@@ -173,7 +179,8 @@ class Lanes:
             self._to_claim.set()
 
     async def _drain(self, drain_s: float) -> None:
-        """Let calls end; one that does not in time is cut and stays open: reclaim finds it in doubt."""
+        """Let calls end and be recorded; one that does not in time is cut and stays open: reclaim finds it in doubt."""
+        until_s = clock.boot_s() + drain_s
         if self._calls:
             _, late = await asyncio.wait(self._calls, timeout=max(0.0, drain_s))
             for call in late:
@@ -181,17 +188,15 @@ class Lanes:
         self._empty.clear()
         if self._ended:
             try:
-                async with asyncio.timeout(max(1.0, drain_s)):
+                async with asyncio.timeout(max(RECORD_MIN_S, until_s - clock.boot_s())):
                     await self._empty.wait()
             except TimeoutError:
                 pass
-        if self._ended:
-            self._log.error("finish.abandoned", count=len(self._ended))
-            self._ended.clear()
 
-    async def _pause(self, ceiling_s: float) -> None:
-        try:
-            async with asyncio.timeout(ceiling_s):
-                await self._to_claim.wait()
-        except TimeoutError:
-            return
+
+async def _wait_for(event: asyncio.Event, ceiling_s: float) -> None:
+    try:
+        async with asyncio.timeout(ceiling_s):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -156,6 +156,7 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
     for look in looks:
         if look.sight is Sight.SEEN:
             return Succeed(look.numbers, "inferred", look.note)
+    attempts = _since_cleared(attempts)
     doubts = [a for a in attempts if a.known in (Known.IN_DOUBT, Known.OPEN)]
     if not doubts:
         return _without_doubt(attempts, now)
@@ -171,6 +172,12 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
             return _look_for_tag(rules, attempts, looks, horizon, now)
         case Keying.NOTHING:
             return _wait_or_park(horizon, now, "the operation takes no key and cannot be looked up")
+
+
+def _since_cleared(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Leave out what a person's resend has put behind it; an earlier doubt that came back counts again."""
+    cleared = max((a.number for a in attempts if a.known is Known.CLEARED), default=0)
+    return [a for a in attempts if a.number > cleared or a.known in (Known.IN_DOUBT, Known.OPEN)]
 
 
 def _without_doubt(attempts: Sequence[Attempt], now: datetime) -> Decision:
@@ -199,13 +206,14 @@ def _resend_or_park(
     end: datetime,
 ) -> Decision:
     """Resend the same bytes until `end`; where a target refused a resend, it has nothing more to say."""
+    last = end if rules.not_after is None else min(end, rules.not_after)
     if rules.keyed_by is Keying.TARGET and any(a.known is Known.REFUSED for a in attempts):
         return _wait_or_park(horizon, now, "the target refuses now, which does not tell why")
     if rules.not_after is not None and now >= rules.not_after:
         return _wait_or_park(horizon, now, "not_after has passed, so it is not sent again")
     at = _next_try(attempts, [], doubts)
     if max(now, at) < end:
-        return Send(at, "in doubt: sent again under the same key", no_later_than=end)
+        return Send(at, "in doubt: sent again under the same key", no_later_than=last)
     return _wait_or_park(max(horizon, end), now, "the brokerage's memory of the key has run out")
 
 
@@ -225,7 +233,8 @@ def _look_then_resend(
     refused = any(a.known is Known.REFUSED for a in attempts)
     too_late = rules.not_after is not None and now >= rules.not_after
     if fresh and fresh[-1].sight is Sight.ABSENT and not refused and not too_late and now < end:
-        return Send(_next_try(attempts, [], doubts), "the order does not show it: sent again", no_later_than=end)
+        last = end if rules.not_after is None else min(end, rules.not_after)
+        return Send(_next_try(attempts, [], doubts), "the order does not show it: sent again", no_later_than=last)
     hopeless = refused or too_late or bool(fresh and fresh[-1].sight is Sight.ENDED)
     at = _next_try(attempts, looks, doubts)
     last_look_at = looks[-1].started_at if looks else None
@@ -242,9 +251,11 @@ def _look_for_tag(
         return Reject(
             "NOT_APPLIED", "two full readings of the orders after the horizon do not show it", "policy", by_absence=True
         )
-    if now >= horizon + rules.key_life and looks and looks[-1].started_at >= horizon:
+    since_horizon = [look for look in looks if look.started_at >= horizon]
+    unread = bool(since_horizon) and since_horizon[-1].sight is not Sight.ABSENT
+    if unread and now - since_horizon[0].started_at >= rules.key_life:
         return Park("the orders cannot be read", in_doubt=True)
-    if absent:
+    if absent and not unread:
         return LookAt(absent[-1].ended_at + timedelta(seconds=RESEND_FIRST_S), "in doubt: second reading of the orders")
     at = _next_try(attempts, looks, attempts)
     if now < horizon < at:

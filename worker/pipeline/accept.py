@@ -75,11 +75,14 @@ class Accept:
     ) -> dict[TopicPartition, int]:
         stored = dict(read_from)
         middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
+        stopped: set[TopicPartition] = set()
+        for half_or_more in (batch[:middle], batch[middle:]):
+            half = [one for one in half_or_more if (one[0].topic, one[0].partition) not in stopped]
+            if not half:
+                break
             places = {(record.topic, record.partition) for record, _ in half}
             done = await self._store(half, {place: stored[place] for place in places})
             ends = {place: max(r.offset for r, _ in half if (r.topic, r.partition) == place) + 1 for place in places}
             stored |= done
-            if any(done[place] < ends[place] for place in places):
-                break
+            stopped |= {place for place in places if done[place] < ends[place]}
         return stored

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from worker import clock
 from worker.errors import PartUnavailableError
-from worker.ledger.decide import LookAt, Reject, Send
+from worker.ledger.decide import Known, LookAt, Reject, Send
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.lanes import LaneState
-from worker.ledger.verdicts import NotSent, Numbers
+from worker.ledger.verdicts import NotSent, Numbers, Unreadable
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
 from worker.store.attempts import open_attempts
@@ -62,8 +62,7 @@ class Claim:
                 if lanes:
                     turns = await self._take(connection, lanes, now, began_s)
         except PartUnavailableError as error:
-            unsent = NotSent("claim_unsure", "the database did not say whether the turn was taken")
-            raise ClaimUnsureError(str(error), [Ended(turn, unsent, clock.boot_s()) for turn in turns]) from error
+            raise ClaimUnsureError(str(error), [_unsent(turn) for turn in turns]) from error
         return Claimed(turns, len(lanes))
 
     async def _take(
@@ -124,7 +123,7 @@ class Claim:
             case LookAt() if decision.at <= batch.now:
                 return self._turn(batch, head, LOOK, intent, began_s, None)
             case Send() if decision.at <= batch.now:
-                if history.request is not None:
+                if any(a.known in (Known.OPEN, Known.IN_DOUBT) for a in history.attempts):
                     return self._turn(batch, head, WRITE, intent, began_s, decision.no_later_than)
                 reject = self._objection(command, target, ends, intent, batch.now)
                 if reject is None:
@@ -207,6 +206,12 @@ class Claim:
         if request is not None:
             row |= {"method": request.method, "path": request.path, "query": request.query, "body": request.body}
         return row
+
+
+def _unsent(turn: Turn) -> Ended:
+    why = "the database did not say whether the turn was taken"
+    found = Unreadable(why) if turn.kind == LOOK else NotSent("claim_unsure", why)
+    return Ended(turn, found, clock.boot_s())
 
 
 def _is_held(lane: LaneRow, head: Head, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from worker.whale.client import WhaleClient
 from worker.whale.operations import REGISTRY, LookInput, Variants
 from worker.whale.probes import credentials_check
 from worker.whale.verdict import judge
-from worker.whale.wire import Answer, Exchange, NoAnswer
+from worker.whale.wire import Answer, Exchange, NoAnswer, clean
 
 ANSWER_KEPT_BYTES = 16_384
 READ = REGISTRY["order.withdraw"]
@@ -88,7 +88,7 @@ class Effect:
                     (exchange.answered_s - exchange.sent_s) * 1000,
                     exchange.status,
                     exchange.body[:ANSWER_KEPT_BYTES],
-                    exchange.headers.get("x-trace-id"),
+                    clean(exchange.headers.get("x-trace-id", "")) or None,
                 )
             case NoAnswer():
                 return Ended(turn, verdict, now_s, (now_s - began_s) * 1000)

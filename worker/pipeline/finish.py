@@ -17,7 +17,7 @@ from worker.errors import DataRefusedError
 from worker.ledger.decide import Attempt, Decision, Known, Park, Reject, Send, Succeed
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.lanes import LaneState
-from worker.ledger.verdicts import InDoubt
+from worker.ledger.verdicts import InDoubt, Unreadable
 from worker.observe.metrics import Metrics
 from worker.pipeline.report import report, report_row
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, weigh
@@ -30,6 +30,9 @@ from worker.store.lanes import read_adjusting
 from worker.store.references import Ending, read_endings
 from worker.store.rest import lock_lanes
 from worker.store.rows import CommandRow, History
+
+ANSWER_REFUSED = InDoubt("answer_refused", "the answer could not be stored")
+LOOK_REFUSED = Unreadable("what the look showed could not be stored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +68,16 @@ class Finish:
                 await self.finish(ended[middle:])
                 return
             [culprit] = ended
-            if isinstance(culprit.found, InDoubt) and culprit.found.rule == "answer_refused":
+            if culprit.found in (ANSWER_REFUSED, LOOK_REFUSED):
                 raise
             self._log.error("finish.quarantined", command_id=str(culprit.turn.command.command_id), why=str(error))
-            unreadable = InDoubt("answer_refused", "the answer could not be stored")
+            unreadable = LOOK_REFUSED if culprit.turn.kind == LOOK else ANSWER_REFUSED
             await self.finish([Ended(culprit.turn, unreadable, culprit.ended_s)])
 
     async def _record(self, connection: AsyncConnection, ended: Sequence[Ended]) -> None:
-        lanes, now = await lock_lanes(connection, {e.turn.command.account_no for e in ended})
+        # read before the database's time is, which does not go on while locks are waited for: no horizon comes too early
         boot_s = clock.boot_s()
+        lanes, now = await lock_lanes(connection, {e.turn.command.account_no for e in ended})
         at = {e.turn.attempt_id: now - timedelta(seconds=max(0.0, boot_s - e.ended_s)) for e in ended}
         recorded = await report_attempts(
             connection, [report_row(e, at[e.turn.attempt_id], self._settings) for e in ended]
@@ -128,7 +132,8 @@ class Finish:
         )
         if holds:
             if command.state in (*DONE, "parked"):
-                batch.rest(command.account_no)
+                lane = batch.lanes[command.account_no]
+                batch.rest(command.account_no, lane.wake_at, reason=lane.hold_reason or "")
             else:
                 conclude(batch, conclusion, turn_ends=True)
                 self._count(conclusion)

@@ -83,14 +83,26 @@ async def silence_attempts(
 ) -> list[tuple[str, str, UUID]]:
     """Give up waiting for the owners of these turns: their writes are in doubt, their looks showed nothing.
 
-    Returns (account_no, kind, command_id) of each turn.
+    Returns (account_no, kind, command_id) of each turn. They are found by way of the lane's head and its due expiries:
+    attempts are many, and an index over open ones would be written twice for each call.
     """
     statement = f"""
+        WITH given AS (SELECT * FROM {from_arrays({"account_no": "text", "fence": "bigint"})}),
+        turns AS (
+            SELECT given.account_no, given.fence, near.command_id FROM given CROSS JOIN LATERAL (
+                (SELECT c.command_id FROM lanes l
+                 JOIN commands c ON c.account_no = l.account_no AND c.position >= l.head_position
+                    AND c.state IN ('queued', 'sending', 'in_doubt')
+                 WHERE l.account_no = given.account_no ORDER BY c.position LIMIT 1)
+                UNION ALL
+                (SELECT t.command_id FROM timers t WHERE t.account_no = given.account_no AND t.state = 'due')
+            ) near
+        )
         UPDATE attempts a SET known = CASE WHEN a.kind = 'look' THEN 'unreadable' ELSE 'in_doubt' END,
             rule = '{OWNER_SILENT}', message = 'the worker that made the call fell silent',
             reported_at = CASE WHEN a.kind = 'look' THEN :now END
-        FROM {from_arrays({"account_no": "text", "fence": "bigint"})}
-        WHERE a.account_no = given.account_no AND a.fence = given.fence AND a.known = 'open'
+        FROM turns WHERE a.command_id = turns.command_id AND a.account_no = turns.account_no
+            AND a.fence = turns.fence AND a.known = 'open'
         RETURNING a.account_no, a.kind, a.command_id
     """
     rows = await connection.execute(text(statement), {"account_no": accounts, "fence": fences, "now": now})

@@ -80,21 +80,29 @@ def conclude(batch: Batch, conclusion: Conclusion, *, turn_ends: bool) -> None:
             _park(batch, lane, conclusion, decision)
         case Send() | LookAt():
             _hold(batch, conclusion, decision.reason)
-            if ends:
-                batch.rest(lane.account_no, decision.at, urgent=isinstance(decision, LookAt), reason=decision.reason)
+            hold = Hold(decision.at, isinstance(decision, LookAt), decision.reason)
+            _go_on(batch, conclusion, hold, ends=ends)
             return
         case Wait():
             _hold(batch, conclusion, decision.reason)
-            if ends:
-                batch.rest(lane.account_no, decision.until, reason=decision.reason)
+            _go_on(batch, conclusion, Hold(decision.until, urgent=False, reason=decision.reason), ends=ends)
             return
         case _:
             assert_never(decision)
+    until = conclusion.hold_after
+    reason = "an earlier attempt may still take effect" if until else ""
+    _go_on(batch, conclusion, Hold(until, urgent=False, reason=reason), ends=ends)
     if command.position == lane.head_position:
         lane.head_position += 1
+
+
+def _go_on(batch: Batch, conclusion: Conclusion, hold: Hold, *, ends: bool) -> None:
+    """Let the lane rest, or say to the turn that another has out what it will wait for afterwards."""
+    lane = batch.lanes[conclusion.command.account_no]
     if ends:
-        until = conclusion.hold_after
-        batch.rest(lane.account_no, until, reason="an earlier attempt may still take effect" if until else "")
+        batch.resting[lane.account_no] = hold
+    elif conclusion.command.position == lane.head_position:
+        lane.wake_at, lane.hold_reason = hold.until, hold.reason or None
 
 
 def _succeed(batch: Batch, lane: LaneRow, conclusion: Conclusion, decision: Succeed) -> None:
@@ -188,6 +196,8 @@ def _hold(batch: Batch, conclusion: Conclusion, reason: str) -> None:
     batch.facts.commands.append(_change(conclusion, "in_doubt" if doubted else "queued"))
     if doubted:
         _doubt(batch, conclusion, reason)
+    elif conclusion.command.state == "in_doubt" or len(conclusion.attempts) > 1:
+        batch.facts.doubts_cleared.append(conclusion.command.command_id)
 
 
 def _doubt(batch: Batch, conclusion: Conclusion, reason: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from worker.errors import DataRefusedError, PartUnavailableError
@@ -17,6 +18,8 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 5
 DATA_CLASSES = ("22", "23", "54")
 """SQLSTATE classes that blame the rows: data exception, integrity violation, program limit."""
+BUSY_CLASSES = ("25", "40", "53", "55")
+"""Those that blame the moment: a server that only reads after a failover, a serialization, resources, a lock."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -56,7 +59,9 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
     except DBAPIError as error:
         raise _meaning(error) from error
-    except (psycopg.OperationalError, TimeoutError, OSError) as error:
+    except UnicodeEncodeError as error:
+        raise DataRefusedError(f"a text cannot be stored: {_line(error)}") from error
+    except (NoConnectionFreeError, psycopg.OperationalError, TimeoutError, OSError) as error:
         raise PartUnavailableError(f"Postgres does not answer: {_line(error)}") from error
 
 
@@ -70,7 +75,7 @@ def _meaning(error: DBAPIError) -> Exception:
         or state[:2] in ("08", "57")
     ):
         return PartUnavailableError(f"Postgres does not answer: {_line(error.orig)}")
-    if state[:2] in ("40", "53", "55"):
+    if state[:2] in BUSY_CLASSES:
         return PartUnavailableError(f"Postgres could not take the change now: {_line(error.orig)}")
     return error
 
@@ -100,3 +105,13 @@ async def insert(
     names = ", ".join(f'"{name}"' for name in columns)
     statement = f"INSERT INTO {table} ({names}) SELECT {names} FROM {from_arrays(columns)} {on_conflict}"
     await connection.execute(text(statement), arrays(columns, rows))
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[AsyncEngine]:
+    """Open an engine for one command of the command line; it is closed at the end."""
+    engine = create_engine(url, pool_size=2)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()

@@ -29,6 +29,7 @@ from worker.store.rows import LaneRow
 TopicPartition = tuple[str, int]
 Judged = tuple[RawRecord, Command | Refusal | Malformed]
 
+TIMESTAMP_MS_MAX = 253_402_300_799_000  # the year 9999
 RECORD_COLUMNS = {
     "topic": "text",
     "epoch": "int",
@@ -259,7 +260,7 @@ class Inbox:
             "epoch": self._epoch(record),
             "partition": record.partition,
             "offset": record.offset,
-            "produced_at": datetime.fromtimestamp(max(record.timestamp_ms, 0) / 1000, UTC),
+            "produced_at": _instant(record.timestamp_ms),
             "key": record.key,
             "value": record.value,
             "headers": pack_headers(record.headers),
@@ -273,6 +274,11 @@ class Inbox:
     def _touch(self, account_no: str) -> LaneRow:
         lane = self.touched[account_no] = self.lanes[account_no]
         return lane
+
+
+def _instant(timestamp_ms: int) -> datetime:
+    """Read Kafka's timestamp, which the producer chose: what no calendar has becomes the nearest that one has."""
+    return datetime.fromtimestamp(min(max(timestamp_ms, 0), TIMESTAMP_MS_MAX) / 1000, UTC)
 
 
 def error_of(refusal: Refusal) -> Error:

@@ -1,5 +1,6 @@
 """The outbox: which shards a relay holds, what waits in them, and what the broker has acknowledged."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -46,7 +47,10 @@ class Acknowledged:
 
 
 async def hold_shards(connection: AsyncConnection, owner: UUID, lease_s: float) -> list[int]:
-    """Renew this relay's shards and take or give up some, so that all living relays hold about as many."""
+    """Renew this relay's shards and take or give up some, so that all living relays hold about as many.
+
+    What is taken from a living relay that holds too many is counted from the next call on: by then it knows.
+    """
     await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('relay_shards'))"))
     statement = text("""
         SELECT shard, owner, lease_until >= now() AS living FROM relay_shards ORDER BY shard
@@ -57,12 +61,18 @@ async def hold_shards(connection: AsyncConnection, owner: UUID, lease_s: float) 
     mine = [row.shard for row in rows if row.living and row.owner == owner][:share]
     free = [row.shard for row in rows if not row.living or row.owner is None]
     mine += free[: share - len(mine)]
+    held: dict[UUID, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.living and row.owner not in (None, owner):
+            held[row.owner].append(row.shard)
+    surplus = [shard for shards in held.values() for shard in shards[share:]]
+    taken = surplus[: share - len(mine)]
     change = text("""
         UPDATE relay_shards SET owner = CASE WHEN shard = ANY(:mine) THEN CAST(:owner AS uuid) END,
             lease_until = CASE WHEN shard = ANY(:mine) THEN now() + make_interval(secs => :lease_s) END
         WHERE owner = :owner OR shard = ANY(:mine)
     """)
-    await connection.execute(change, {"mine": mine, "owner": owner, "lease_s": lease_s})
+    await connection.execute(change, {"mine": mine + taken, "owner": owner, "lease_s": lease_s})
     return sorted(mine)
 
 

@@ -1,6 +1,6 @@
 """What a command refers to: an earlier command of the same account, or a number of the brokerage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -42,7 +42,7 @@ async def resolve(
     ids = [UUID(r["command_id"]) for _, _, r in wanted.values() if r.get("command_id")]
     given = [r[NUMBER_OF[kind]] for _, kind, r in wanted.values() if r.get(NUMBER_OF[kind])]
     made = await _read_commands(connection, ids)
-    owners = await _read_numbers(connection, given)
+    owners = await _read_numbers(connection, {NUMBER_OF[kind] for _, kind, _ in wanted.values()}, given)
     found: dict[UUID, Target | Unusable] = {}
     for command_id, (command, kind, reference) in wanted.items():
         if reference.get("command_id"):
@@ -95,11 +95,15 @@ async def _read_commands(connection: AsyncConnection, ids: Sequence[UUID]) -> di
     return {row["command_id"]: row for row in rows}
 
 
-async def _read_numbers(connection: AsyncConnection, given: Sequence[str]) -> dict[tuple[str, str], tuple[str, UUID]]:
+async def _read_numbers(
+    connection: AsyncConnection, kinds: Collection[str], given: Sequence[str]
+) -> dict[tuple[str, str], tuple[str, UUID]]:
     if not given:
         return {}
-    statement = text("SELECT kind, number, account_no, command_id FROM numbers WHERE number = ANY(:numbers)")
-    rows = (await connection.execute(statement, {"numbers": list(given)})).mappings()
+    statement = text("""
+        SELECT kind, number, account_no, command_id FROM numbers WHERE kind = ANY(:kinds) AND number = ANY(:numbers)
+    """)
+    rows = (await connection.execute(statement, {"kinds": list(kinds), "numbers": list(given)})).mappings()
     return {(row["kind"], row["number"]): (row["account_no"], row["command_id"]) for row in rows}
 
 
