@@ -48,6 +48,7 @@ class Code(StrEnum):
     REFERENCE_UNDECIDED = "REFERENCE_UNDECIDED"
     REFERENCE_INVALID = "REFERENCE_INVALID"
     SYMBOL_UNUSABLE = "SYMBOL_UNUSABLE"
+    COUNTER_ID_UNUSABLE = "COUNTER_ID_UNUSABLE"
     ALREADY_ENDED = "ALREADY_ENDED"
     NOT_APPLIED = "NOT_APPLIED"
     CANCELLED = "CANCELLED"
@@ -109,6 +110,9 @@ ABOUT: dict[Code, About] = {
         "The reference names a rejected, unknown, later or wrongly typed command, or another account's number."
     ),
     Code.SYMBOL_UNUSABLE: _policy("The route of Temp Adjust in use takes no `symbol`: name the stock by `counter_id`."),
+    Code.COUNTER_ID_UNUSABLE: _policy(
+        "The route of Temp Adjust in use takes symbols, and the `counter_id` is not TYPE/MARKET/CODE."
+    ),
     Code.ALREADY_ENDED: _policy("The temporary adjustment had already ended.", Advice.NOTHING),
     Code.NOT_APPLIED: _policy("Evidence or a person showed that the call in doubt was not applied."),
     Code.CANCELLED: _policy("An operator cancelled it before any call was made."),

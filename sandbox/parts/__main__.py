@@ -1,7 +1,7 @@
 """`python -m sandbox.parts serve`: a Kafka, a Postgres and a brokerage until SIGTERM, for work by hand.
 
 Prints one JSON line, `{"kafka": "host:port", "database_url": "postgresql://…", "brokerage_url": "http://…"}`, once all answer;
-progress goes to stderr.
+progress goes to stderr. What follows `--` are options of `python -m sandbox serve`.
 """
 
 import argparse
@@ -19,11 +19,12 @@ def main() -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     serve = actions.add_parser("serve", help="start all parts and print their addresses as one JSON line")
     serve.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    serve.add_argument("options", nargs="*", metavar="-- OPTION", help="what `python -m sandbox serve` shall be given")
     arguments = parser.parse_args()
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a start under way is interrupted as by Ctrl-C
     try:
-        with running(_silent if arguments.quiet else _say) as parts:
+        with running(_silent if arguments.quiet else _say, brokerage_options=arguments.options) as parts:
             told = {
                 "kafka": parts.kafka.bootstrap,
                 "database_url": parts.postgres.url,

@@ -250,7 +250,7 @@ def test_what_a_route_cannot_name_is_refused_before_the_call() -> None:
     by_odd_id = intent("temp stock", payload={**STOCK, "counter_id": "AAPL"})[1]
     refusal = refuse(by_symbol, risk_event)
     assert refusal is not None
-    assert (refusal.code, refusal.field) == ("SYMBOL_NEEDS_WHALEAPI", "payload.symbol")
+    assert (refusal.code, refusal.field) == ("SYMBOL_UNUSABLE", "payload.symbol")
     assert refuse(by_symbol, whaleapi) is None
     odd = refuse(by_odd_id, whaleapi)
     assert odd is not None

@@ -28,8 +28,8 @@ class SandboxClient:
         """Set what an account has."""
         self._ask("POST", "accounts", {"account_no": account_no, "cash": dict(cash), "positions": list(positions)})
 
-    def fault(self, kind: str, *, times: int = 1, delay_s: float | None = None, **matching: str) -> None:
-        """Arm a fault; `matching` narrows it by operation, account_no or remark; times -1 is for ever."""
+    def fault(self, kind: str, *, times: int = 1, delay_s: float | None = None, **matching: object) -> None:
+        """Arm a fault; `matching` narrows it by operation, account_no or remark, or says more (docs/sandbox.md); times -1 is for ever."""
         delay = {} if delay_s is None else {"delay_s": delay_s}
         self._ask("POST", "faults", {"kind": kind, "times": times, **delay, **matching})
 

@@ -24,6 +24,7 @@ UNREACHED_MAX = 3
 FLUSH_MAX = 500
 UNRECORDED_PER_SLOT = 4
 CLAIM_MAX = 200
+CLAIM_PART = 4
 RECORD_MIN_S = 1.0
 
 
@@ -112,7 +113,8 @@ class Lanes:
             call = group.create_task(self._carry_out(turn))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
-        return claimed.lanes >= limit
+        # a claim for each slot that falls free would cost a database transaction each: the next record wakes this
+        return claimed.lanes >= limit >= self._permits.slots.in_flight_max // CLAIM_PART
 
     async def _carry_out(self, turn: Turn) -> None:
         self._metrics.calls_in_flight.inc()

@@ -2,9 +2,41 @@
 
 import typer
 
-from worker.cli import migrate, run, schemas, send, settings, tail, topics, whale
+from worker.cli import (
+    dead_letters,
+    demo,
+    doctor,
+    explain,
+    in_doubt,
+    migrate,
+    parked,
+    run,
+    schemas,
+    send,
+    settings,
+    tail,
+    timers,
+    topics,
+    whale,
+)
 
-GROUPS = (migrate, topics, run, send, tail, whale, settings, schemas)
+GROUPS = (
+    demo,
+    migrate,
+    topics,
+    run,
+    send,
+    tail,
+    explain,
+    doctor,
+    in_doubt,
+    parked,
+    dead_letters,
+    timers,
+    whale,
+    settings,
+    schemas,
+)
 
 
 def build() -> typer.Typer:

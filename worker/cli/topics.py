@@ -1,4 +1,4 @@
-"""`topics plan`, `apply` and `verify`: the six topics, as one manifest says they must be."""
+"""`topics plan`, `apply`, `verify` and `adopt`: the six topics, as one manifest says they must be."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.frame import EXIT_ERROR, EXIT_PARTLY_DONE, example, say, settings_for
-from worker.cli.guard import Yes, confirm_change
+from worker.cli.guard import Reason, Yes, confirm_change
 from worker.cli.output import Output, OutputForm, Row, print_rows
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from worker.kafka.topics import Difference
     from worker.settings import Settings
 
+ADOPTED = ("topic", "partition", "why", "from_offset", "to_offset", "epoch", "does")
 COLUMNS = ("topic", "step", "what", "wanted", "found", "loses")
 
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
         "apply", epilog=example("topics apply", "topics apply --drained --reason 'more accounts than partitions bear'")
     )(apply)
     group.command("verify", epilog=example("topics verify"))(verify)
+    group.command("adopt", epilog=example("topics adopt --reason 'retention passed a worker that was down'"))(adopt)
     app.add_typer(group, name="topics", help="The topic manifest.")
 
 
@@ -74,6 +76,30 @@ def apply(
         raise typer.Exit(EXIT_PARTLY_DONE if done else EXIT_ERROR)
     if not done:
         say("the topics are as the manifest says")
+
+
+def adopt(reason: Reason, yes: Yes = False, output: Output = OutputForm.TABLE) -> None:
+    """Accept command topics as they are now, where records were removed unread or a topic was made again.
+
+    Says first what it would do, partition by partition. A range that was removed is skipped and kept in mind; a topic
+    that was made again is read from its start in a new epoch. Exit 3 when there is nothing to adopt.
+    """
+    asyncio.run(_adopt(settings_for("kafka", "database"), reason, yes, output))
+
+
+async def _adopt(settings: "Settings", reason: str, yes: bool, output: OutputForm) -> None:
+    from worker.operate.adopt import adopt as accept
+    from worker.operate.adopt import plan_adoptions
+    from worker.store.engine import opened
+
+    async with opened(settings.database_url.get_secret_value()) as engine:
+        found = await plan_adoptions(engine, settings)
+        for adoption in found:
+            say(f"{adoption.reason.sentence.partition('; `')[0].partition(': not the same')[0]}: {adoption.sentence}")
+        confirm_change(f"This passes over what {len(found)} partitions no longer have.", reason=reason, yes=yes)
+        await accept(engine, found, settings.actor, reason)
+    print_rows([adoption.row() for adoption in found], ADOPTED, output)
+    say("a running worker goes on there by itself")
 
 
 async def _differences(settings: "Settings") -> "Sequence[Difference]":

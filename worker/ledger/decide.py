@@ -156,6 +156,7 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
     for look in looks:
         if look.sight is Sight.SEEN:
             return Succeed(look.numbers, "inferred", look.note)
+    attempts = _since_cleared(attempts)
     doubts = [a for a in attempts if a.known in (Known.IN_DOUBT, Known.OPEN)]
     if not doubts:
         return _without_doubt(attempts, now)
@@ -171,6 +172,12 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
             return _look_for_tag(rules, attempts, looks, horizon, now)
         case Keying.NOTHING:
             return _wait_or_park(horizon, now, "the operation takes no key and cannot be looked up")
+
+
+def _since_cleared(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Leave out what a person's resend has put behind it; an earlier doubt that came back counts again."""
+    cleared = max((a.number for a in attempts if a.known is Known.CLEARED), default=0)
+    return [a for a in attempts if a.number > cleared or a.known in (Known.IN_DOUBT, Known.OPEN)]
 
 
 def _without_doubt(attempts: Sequence[Attempt], now: datetime) -> Decision:

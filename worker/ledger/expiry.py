@@ -30,6 +30,7 @@ def decide_expiry(attempts: Sequence[Attempt], hour: datetime, grace: timedelta,
     `hour` is when it lapses, `grace` how long after it the brokerage's own sweep may take. Ended by `brokerage` needs
     two FAILED, the last of an attempt begun after hour + grace, and no call of ours in doubt; with one it is `unknown`.
     """
+    attempts = [a for a in attempts if a.known is not Known.CLEARED]
     for attempt in attempts:
         if attempt.known is Known.CONFIRMED:
             return End("timer", "answer")

@@ -1,1 +1,7 @@
-"""What the command line calls: looks, decisions and repairs by people."""
+"""What people ask of the worker and decide for it; the command line and the console call it.
+
+explain  the causal story of a command, an account or a number
+resolve  a person decides what is in doubt
+adopt    a topic whose stored place no longer holds is accepted as it is now
+doctor   everything that must be in order, one line each
+"""

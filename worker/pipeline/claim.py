@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from worker import clock
 from worker.errors import PartUnavailableError
-from worker.ledger.decide import LookAt, Reject, Send
+from worker.ledger.decide import Known, LookAt, Reject, Send
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import NotSent, Numbers, Unreadable
@@ -123,7 +123,7 @@ class Claim:
             case LookAt() if decision.at <= batch.now:
                 return self._turn(batch, head, LOOK, intent, began_s, None)
             case Send() if decision.at <= batch.now:
-                if history.request is not None:
+                if any(a.known in (Known.OPEN, Known.IN_DOUBT) for a in history.attempts):
                     return self._turn(batch, head, WRITE, intent, began_s, decision.no_later_than)
                 reject = self._objection(command, target, ends, intent, batch.now)
                 if reject is None:

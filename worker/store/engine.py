@@ -105,3 +105,13 @@ async def insert(
     names = ", ".join(f'"{name}"' for name in columns)
     statement = f"INSERT INTO {table} ({names}) SELECT {names} FROM {from_arrays(columns)} {on_conflict}"
     await connection.execute(text(statement), arrays(columns, rows))
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[AsyncEngine]:
+    """Open an engine for one command of the command line; it is closed at the end."""
+    engine = create_engine(url, pool_size=2)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()

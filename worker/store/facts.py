@@ -110,6 +110,18 @@ INSERTS: Mapping[str, tuple[Mapping[str, str], str]] = {
         },
         "",
     ),
+    "audit": (
+        {
+            "audit_id": "uuid",
+            "recorded_at": "timestamptz",
+            "actor": "text",
+            "action": "text",
+            "reason": "text",
+            "subject": "text",
+            "value": "bytea",
+        },
+        "",
+    ),
 }
 
 COMMAND_CHANGE = {

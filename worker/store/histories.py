@@ -63,8 +63,8 @@ async def read_histories(
 
 
 def _doubtful_request(row: RowMapping) -> Request | None:
-    """Return what must go out again to the byte; a call that was not sent may be built anew."""
-    if row["known"] not in (Known.OPEN, Known.IN_DOUBT):
+    """Return what must go out again to the byte, a person's resend too; a call that was not sent may be built anew."""
+    if row["known"] not in (Known.OPEN, Known.IN_DOUBT, Known.CLEARED):
         return None
     return Request(row["method"], row["path"], row["query"], bytes(row["body"]))
 

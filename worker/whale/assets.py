@@ -115,6 +115,7 @@ def _entry(
     read: Read = read_booking,
     *,
     of_freeze: bool = False,
+    may_lack_number: bool = False,
 ) -> Operation:
     return Operation(
         command_type=command_type,
@@ -126,6 +127,8 @@ def _entry(
         build=build,
         read=read,
         final_codes=REFUSED_CODES,
+        makes="serial_num",
+        may_lack_number=may_lack_number,
     )
 
 
@@ -134,5 +137,12 @@ ENTRIES: Final = (
     _entry("position.adjust", "Account Position Adjustment", adjust_position),
     _entry("cash.freeze", "Account Cash Balance Freeze", freeze_cash),
     _entry("cash.unfreeze", "Account Cash Balance Unfreeze", unfreeze_cash, of_freeze=True),
-    _entry("cash.debit_frozen", "Account Cash Balance Unfreeze Debit", debit_frozen, read_debit, of_freeze=True),
+    _entry(
+        "cash.debit_frozen",
+        "Account Cash Balance Unfreeze Debit",
+        debit_frozen,
+        read_debit,
+        of_freeze=True,
+        may_lack_number=True,
+    ),
 )

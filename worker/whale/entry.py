@@ -79,6 +79,8 @@ class Operation:
     deadline_s: float | None = None  # None: LEDGER_WHALE_TIMEOUT_S
     books_adjustment: bool = False  # success books a temporary adjustment, whose hour a timer keeps
     ends_adjustment: bool = False  # success ends one
+    makes: Literal["adjust_no", "serial_num", "order_id"] | None = None  # the number that success gives
+    may_lack_number: bool = False  # success is success without it, too
     ended_rejects: bool = False  # an order that ended otherwise can no longer take this: rejected, ORDER_ENDED
     refuse_before_call: Callable[[Intent, Variants], Refusal | None] = lambda _intent, _variants: None
 

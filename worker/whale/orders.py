@@ -99,6 +99,7 @@ ENTRIES: Final = (
         read=read_placed,
         final_codes=REFUSED_CODES,
         look=look_for_order,
+        makes="order_id",
     ),
     Operation(
         command_type="order.modify",

@@ -19,7 +19,7 @@ def refuse_adjust(intent: Intent, variants: Variants) -> Refusal | None:
     counter_id = payload.get("counter_id")
     if counter_id is None and variants.temp_route == "risk_event":
         return Refusal(
-            "SYMBOL_NEEDS_WHALEAPI",
+            "SYMBOL_UNUSABLE",
             "a symbol needs LEDGER_WHALE_TEMP_ROUTE=whaleapi; give counter_id",
             "payload.symbol",
         )
@@ -139,6 +139,7 @@ ENTRIES: Final = (
         final_codes=REFUSED_CODES,
         refuse_before_call=refuse_adjust,
         books_adjustment=True,
+        makes="adjust_no",
     ),
     Operation(
         command_type="temp.expire",

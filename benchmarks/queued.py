@@ -1,0 +1,35 @@
+"""Memory of one worker when far more is queued than it may call."""
+
+import asyncio
+import time
+
+import psycopg
+
+from benchmarks.commands import commands
+from benchmarks.end_to_end import produce
+from benchmarks.usage import memory_mib
+from sandbox.parts import Parts, Program
+
+DEADLINE_S = 300
+LOOK_EVERY_S = 0.5
+
+
+def hold_many(parts: Parts, worker: Program, count: int, accounts: int) -> dict[str, float]:
+    """Queue so many commands and return the worker's MiB once all are accepted, its most, and what is still queued."""
+    asyncio.run(produce(parts.kafka.bootstrap, commands("queued", count, accounts)))
+    give_up_s = time.monotonic() + DEADLINE_S
+    with psycopg.connect(parts.postgres.url, autocommit=True) as connection:
+        while _count(connection, "") < count:
+            if time.monotonic() > give_up_s:
+                raise RuntimeError(f"not all {count} commands were accepted within {DEADLINE_S} s")
+            time.sleep(LOOK_EVERY_S)
+        found = memory_mib(worker.pid)
+        queued = _count(connection, "WHERE state = 'queued'")
+    if found is None:
+        raise RuntimeError("this system does not tell the memory of a process")
+    return {"accepted": count, "queued": queued, "mib": found[0], "most_mib": found[1]}
+
+
+def _count(connection: "psycopg.Connection[tuple[int]]", where: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM commands {where}").fetchone()  # noqa: S608
+    return row[0] if row else 0

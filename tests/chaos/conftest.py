@@ -1,0 +1,83 @@
+"""What the tests of this folder share: quick doubts, a count of what is finished, the measure."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support import SandboxClient, Topics, read_outcomes, wait_until
+from tests.support.kafka import Sent
+from tests.support.measure import TERMINAL, UNDECIDED, Measure, Told, measure
+
+CHAOS = {
+    "LEDGER_WHALE_TIMEOUT_S": "1",
+    "LEDGER_LANE_LEASE_S": "4",
+    "LEDGER_LATE_APPLY_S": "2",
+    "LEDGER_IN_DOUBT_NOTICE_S": "1",
+    "LEDGER_WHALE_KEY_LIFE_S": "90",
+    "LEDGER_SWEEP_GRACE_S": "2",
+    "LEDGER_DRAIN_S": "10",
+    "LEDGER_WHALE_RATE_PER_S": "2000",
+}
+"""A dead worker's lanes are free after seconds; keys live longer than any of these tests."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """Looks at what the worker stores, to know when the next blow may fall; the measure does not look here."""
+
+    url: str
+
+    def scalar(self, statement: str, *values: Any) -> Any:
+        """Return the first column of the first row."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute(statement, values).fetchone()
+        return None if row is None else row[0]
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def finished(self) -> int:
+        """Count commands that are succeeded, rejected or parked."""
+        return int(self.scalar("SELECT count(*) FROM commands WHERE state IN ('succeeded', 'rejected', 'parked')"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Database:
+    return Database(database_url)
+
+
+Tell = Callable[..., Awaitable[Told]]
+
+
+async def hear(
+    bootstrap: str,
+    topics: Topics,
+    brokerage: SandboxClient,
+    commands: Sequence[Mapping[str, Any]],
+    sent: Sequence[Sent],
+    *,
+    until: Callable[[list[dict[str, Any]]], bool] = lambda _: True,
+    deadline_s: float = 60,
+) -> Told:
+    """Read outcomes until every command is decided or parked and `until` holds, then the brokerage's audit at rest."""
+    wanted = {one["command_id"] for one in commands}
+
+    def is_over(outcomes: list[dict[str, Any]]) -> bool:
+        over = {one["command_id"] for one in outcomes if one["type"] in TERMINAL | {UNDECIDED}}
+        return wanted <= over and until(outcomes)
+
+    outcomes = await read_outcomes(bootstrap, topics, is_over, deadline_s)
+    wait_until(lambda: all(call["answered_at"] or call["fault"] for call in brokerage.calls()), message="calls end")
+    return Told(commands, sent, brokerage.effects(), brokerage.calls(), outcomes)
+
+
+def assert_clean(told: Told) -> Measure:
+    """Fail with the whole measure unless all of its lists are empty."""
+    found = measure(told)
+    assert found.is_clean(), f"\n{found}"
+    return found

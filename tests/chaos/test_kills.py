@@ -1,0 +1,51 @@
+"""Several workers, killed at random."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from sandbox.parts.brokerage import Brokerage
+from tests.chaos.conftest import CHAOS, Database, assert_clean, hear
+from tests.support import SandboxClient, Topics, WorkerProcess, produce_commands, wait_until
+from tests.support.measure import UNDECIDED
+from tests.support.workload import keyed_workload, seeded
+
+COMMANDS_COUNT = 2000
+ACCOUNTS_COUNT = 100
+WORKERS_COUNT = 3
+
+
+@pytest.fixture
+def brokerage(start_brokerage: Callable[..., Brokerage]) -> SandboxClient:
+    return SandboxClient(start_brokerage("--latency-ms", "25", "--latency-jitter-ms", "25").url)
+
+
+@pytest.mark.timeout(240)
+async def test_nothing_is_lost_doubled_or_misordered_while_workers_are_killed(
+    kafka: str,
+    applied_topics: Topics,
+    brokerage: SandboxClient,
+    database: Database,
+    start_worker: Callable[..., WorkerProcess],
+) -> None:
+    chance = seeded()
+    commands = keyed_workload(chance, ACCOUNTS_COUNT, COMMANDS_COUNT)
+    workers = [start_worker(settings=CHAOS, wait=False) for _ in range(WORKERS_COUNT)]
+    for worker in workers:
+        worker.wait_ready()
+    sent = await produce_commands(kafka, applied_topics, commands)
+    kills_count, mark = 0, chance.randint(50, 250)
+    while mark < COMMANDS_COUNT * 9 // 10:
+        wait_until(lambda: database.finished() >= mark, 60, lambda: f"{database.finished()} of {mark} finished")  # noqa: B023
+        victim = chance.randrange(WORKERS_COUNT)
+        workers[victim].sigkill()
+        kills_count += 1
+        workers[victim] = start_worker(settings=CHAOS, wait=False)
+        mark = database.finished() + chance.randint(250, 400)
+    told = await hear(kafka, applied_topics, brokerage, commands, sent, deadline_s=90)
+    assert_clean(told)
+    types = Counter(one["type"] for one in told.outcomes)
+    print(f"{kills_count} kills, {len(told.calls)} calls, {len(told.effects)} effects, outcomes: {dict(types)}")  # noqa: T201
+    assert kills_count >= 4
+    assert types["command.rejected"] + types[UNDECIDED] < COMMANDS_COUNT // 10, "the brokerage refuses nothing of this"

@@ -1,0 +1,157 @@
+"""`in-doubt list`, `show` and `resolve`: what may or may not have been applied, and a person's decision."""
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from worker.cli.frame import example, say, settings_for
+from worker.cli.guard import Reason, Yes, confirm_change
+from worker.cli.lists import Account, Limit, found_one, print_list, print_one, read
+from worker.cli.output import Output, OutputForm, print_json
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from worker.operate.resolve import Said
+    from worker.settings import Settings
+
+COLUMNS = ("command_id", "account_no", "operation", "expiry", "since_at", "parked_at", "decidable_at", "reason")
+NUMBER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NO_NUMBER = ""
+CommandId = Annotated[UUID, typer.Argument(metavar="ID", help="The command's id.", show_default=False)]
+OfExpiry = Annotated[bool, typer.Option("--expiry", help="Means the expiry of that temp.adjust.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `in-doubt`."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command("list", epilog=example("in-doubt list", "in-doubt list --account H10240001 --output json"))(list_)
+    group.command("show", epilog=example("in-doubt show 0f8fad5b-d9cb-469f-a165-70867728950e"))(show)
+    group.command(
+        "resolve",
+        epilog=example(
+            "in-doubt resolve 0f8fad5b-… --applied TA2026112200001 --reason 'seen in the back office'",
+            "in-doubt resolve 0f8fad5b-… --not-applied --resend --reason 'the brokerage confirms: never arrived'",
+        ),
+    )(resolve)
+    app.add_typer(group, name="in-doubt", help="Commands with a call that may or may not have been applied.")
+
+
+def list_(account: Account = None, limit: Limit = 500, output: Output = OutputForm.TABLE) -> None:
+    """List what is in doubt, parked or not, the oldest first.
+
+    `decidable_at` is the instant from which a person may decide: before, a call may still take effect.
+    """
+    from worker.store.listings import list_doubts
+
+    rows = read(lambda connection: list_doubts(connection, account_no=account, limit=limit + 1))
+    print_list(rows, COLUMNS, output, limit, "nothing is in doubt")
+
+
+def show(command_id: CommandId, output: Output = OutputForm.TABLE) -> None:
+    """Show one doubt: what was sent, what is known, and from when on it may be decided. Exit 3 when there is none."""
+    from worker.store.listings import list_attempts, list_doubts, list_evidence
+
+    async def gather(connection: "AsyncConnection") -> list[dict[str, object]]:
+        doubts = await list_doubts(connection, command_id=command_id, limit=2)
+        return [
+            {
+                **doubt,
+                "attempts": await list_attempts(connection, command_id),
+                "evidence": await list_evidence(connection, command_id),
+            }
+            for doubt in doubts
+        ]
+
+    doubts = read(gather)
+    found_one(doubts, f"nothing of {command_id} is in doubt")
+    for doubt in doubts:
+        print_one(doubt, output)
+        option = " --expiry" if doubt["expiry"] else ""
+        say(f"decide with: ledger-worker in-doubt resolve {command_id}{option} --applied … | --not-applied --reason …")
+
+
+def resolve(
+    command_id: CommandId,
+    reason: Reason,
+    applied: Annotated[
+        str | None,
+        typer.Option(
+            "--applied",
+            metavar="[NUMBER]",
+            is_flag=False,
+            flag_value=NO_NUMBER,
+            help="It took effect; NUMBER is what the brokerage calls it.",
+            show_default=False,
+        ),
+    ] = None,
+    not_applied: Annotated[bool, typer.Option("--not-applied", help="It did not take effect.")] = False,
+    number_unknown: Annotated[
+        bool, typer.Option("--number-unknown", help="With --applied: the brokerage's number cannot be had.")
+    ] = False,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="With --not-applied: send it again, from the tail of its lane.")
+    ] = False,
+    expiry: OfExpiry = False,
+    yes: Yes = False,
+) -> None:
+    """Decide whether a call in doubt was applied; the outcome names who decided.
+
+    `--applied NUMBER` ends it as succeeded, `--not-applied` as rejected, `--not-applied --resend` sends it again under
+    the same request_id. Exit 5 while a call is under way or may still take effect, and when nothing is in doubt.
+    """
+    _check_form(applied, not_applied, number_unknown, resend, expiry)
+    settings = settings_for("database")
+    said = _said(settings, command_id, reason, applied, resend, number_unknown, expiry)
+    confirm_change(asyncio.run(_preview(settings, said)), reason=reason, yes=yes)
+    print_json(asyncio.run(_resolve(settings, said)))
+
+
+def _check_form(applied: str | None, not_applied: bool, number_unknown: bool, resend: bool, expiry: bool) -> None:
+    """Refuse what cannot be meant, as a usage error."""
+    wrong = [
+        ((applied is None) == (not not_applied), "--applied", "give one of --applied and --not-applied"),
+        (applied is None and number_unknown, "--number-unknown", "goes with --applied"),
+        (bool(applied) and number_unknown, "--number-unknown", "and a NUMBER contradict each other"),
+        (applied is not None and resend, "--resend", "goes with --not-applied"),
+        (expiry and resend, "--resend", "is not needed with --expiry: the timer asks again by itself"),
+        (bool(applied) and NUMBER.fullmatch(applied or "") is None, "--applied", f"is not a number: {applied}"),
+        (expiry and (bool(applied) or number_unknown), "--applied", "takes no number with --expiry"),
+    ]
+    for is_wrong, option, told in wrong:
+        if is_wrong:
+            raise typer.BadParameter(told, param_hint=option)
+
+
+def _said(
+    settings: "Settings",
+    command_id: UUID,
+    reason: str,
+    applied: str | None,
+    resend: bool,
+    number_unknown: bool,
+    expiry: bool,
+) -> "Said":
+    from worker.operate.resolve import Applied, NotApplied, Said
+
+    answer = NotApplied(resend) if applied is None else Applied(applied or None, number_unknown)
+    return Said(command_id, answer, settings.actor, reason, expiry)
+
+
+async def _preview(settings: "Settings", said: "Said") -> str:
+    from worker.operate.resolve import preview
+    from worker.store.engine import opened
+
+    async with opened(settings.database_url.get_secret_value()) as engine:
+        return await preview(engine, settings, said)
+
+
+async def _resolve(settings: "Settings", said: "Said") -> object:
+    from worker.operate.resolve import resolve as decide
+    from worker.store.engine import opened
+
+    async with opened(settings.database_url.get_secret_value()) as engine:
+        return await decide(engine, settings, said)

@@ -1,0 +1,71 @@
+"""What the listing commands share: filters, one database transaction to read in, what is said of a list."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from worker.cli.frame import say, settings_for
+from worker.cli.output import OutputForm, Row, cell, print_json, print_rows
+from worker.errors import NothingMatchedError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+Found = TypeVar("Found")
+Account = Annotated[str | None, typer.Option("--account", metavar="ACCOUNT_NO", help="Only this account's.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many.")]
+
+
+def read(gather: "Callable[[AsyncConnection], Awaitable[Found]]") -> Found:
+    """Run one reader in one database transaction and return what it found."""
+    return asyncio.run(_read(gather))
+
+
+async def _read(gather: "Callable[[AsyncConnection], Awaitable[Found]]") -> Found:
+    from worker.store.engine import opened, transaction
+
+    async with (
+        opened(settings_for("database").database_url.get_secret_value()) as engine,
+        transaction(engine) as connection,
+    ):
+        return await gather(connection)
+
+
+def print_list(rows: Sequence[Row], columns: Sequence[str], form: OutputForm, limit: int, nothing: str) -> None:
+    """Print up to `limit` rows (one more was asked for), and say when there are more or none."""
+    print_rows(rows[:limit], columns, form)
+    if not rows:
+        say(nothing)
+    elif len(rows) > limit:
+        say(f"there are more than these {limit}; see --limit")
+
+
+def found_one(found: Sequence[object], nothing: str) -> None:
+    """Raise NothingMatchedError where nothing was found."""
+    if not found:
+        raise NothingMatchedError(nothing)
+
+
+def print_one(value: Mapping[str, Any], form: OutputForm) -> None:
+    """Print one thing with all its fields: as JSON, or a line each, what has fields of its own indented below."""
+    if form is OutputForm.JSON:
+        print_json(value)
+        return
+    width = max(len(name) for name in value)
+    for name, field in value.items():
+        if isinstance(field, list):
+            typer.echo(f"{name}:" if field else f"{name.ljust(width)}  -")
+            for one in field:
+                typer.echo(f"  {_line(one)}")
+        else:
+            typer.echo(f"{name.ljust(width)}  {_line(field)}")
+
+
+def _line(value: object) -> str:
+    if isinstance(value, dict):
+        given = {name: field for name, field in value.items() if field not in (None, "", {}, [])}
+        return "  ".join(f"{name}={_line(field)}" for name, field in given.items())
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list) else cell(value)

@@ -1,0 +1,81 @@
+"""What is kept of one command or one account, for `explain`. Reads only, by index, however old the command is."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from worker.store.engine import arrays, from_arrays
+from worker.store.shown import Shown, all_shown, text_of
+
+PLACE = {"topic": "text", "partition": "int", "at": "bigint"}
+
+
+async def find_numbered(connection: AsyncConnection, number: str) -> list[UUID]:
+    """Find the commands that the brokerage gave this number."""
+    statement = text("""
+        SELECT DISTINCT command_id FROM numbers
+        WHERE number = :number AND kind IN ('adjust_no', 'serial_num', 'order_id') ORDER BY command_id
+    """)
+    return list((await connection.execute(statement, {"number": number})).scalars())
+
+
+async def read_identity(connection: AsyncConnection, command_id: UUID) -> Shown | None:
+    """Read what is known for ever of a command, and where it stands if it was accepted."""
+    statement = text("""
+        SELECT i.command_id, i.account_no, coalesce(c.command_type, i.command_type) AS command_type,
+               coalesce(c.state, i.verdict) AS state, c.position, i.result, i.error, c.payload, c.issued_by, c.issued_at,
+               c.correlation_id, c.not_after, c.expires_at, c.accepted_at, c.attempts, c.first_sent_at, c.finished_at,
+               c.topic, c.partition, c."offset", p.parked_at, p.reason AS parked_reason, p.in_doubt AS parked_in_doubt,
+               d.reason AS doubt_reason, d.since_at AS doubt_since_at
+        FROM command_ids i LEFT JOIN commands c USING (command_id) LEFT JOIN parked p USING (command_id)
+            LEFT JOIN doubts d ON d.command_id = i.command_id AND NOT d.is_expiry
+        WHERE i.command_id = :command_id
+    """)
+    found = all_shown((await connection.execute(statement, {"command_id": command_id})).mappings())
+    return found[0] if found else None
+
+
+async def read_lane(connection: AsyncConnection, account_no: str, before: int | None = None) -> Shown | None:
+    """Read an account's lane, the command at its head and how many wait; `ahead` counts those before a place."""
+    statement = text("""
+        SELECT l.account_no, l.state, l.hold_reason, l.wake_at, l.ready_at, l.owner, l.lease_until, l.fence,
+               l.account_seq, l.head_position, l.next_position, h.command_id AS head_command_id,
+               h.command_type AS head_command_type, h.state AS head_state,
+               (SELECT count(*) FROM commands c WHERE c.account_no = l.account_no AND c.position >= l.head_position
+                  AND c.state IN ('queued', 'sending', 'in_doubt')) AS waiting,
+               (SELECT count(*) FROM commands c WHERE c.account_no = l.account_no AND c.position >= l.head_position
+                  AND c.state IN ('queued', 'sending', 'in_doubt') AND c.position < :before) AS ahead
+        FROM lanes l LEFT JOIN LATERAL (
+            SELECT c.command_id, c.command_type, c.state FROM commands c
+            WHERE c.account_no = l.account_no AND c.position >= l.head_position
+              AND c.state IN ('queued', 'sending', 'in_doubt')
+            ORDER BY c.position LIMIT 1
+        ) h ON true
+        WHERE l.account_no = :account_no
+    """)
+    given = {"account_no": account_no, "before": before or 0}
+    found = all_shown((await connection.execute(statement, given)).mappings())
+    return found[0] if found else None
+
+
+async def read_records(connection: AsyncConnection, command_id: UUID, places: Sequence[dict[str, Any]]) -> list[Shown]:
+    """Read the records that named a command from these places, each with its dead letter, if it became one."""
+    statement = text(f"""
+        SELECT r.topic, r.epoch, r.partition, r."offset", r.produced_at, r.read_at, r.disposition, r.key,
+               d.dead_letter_id, d.reason AS dead_letter_reason, d.code, d.field, d.message
+        FROM {from_arrays(PLACE)}
+        JOIN offsets o ON o.topic = given.topic AND o.partition = given.partition
+        CROSS JOIN LATERAL generate_series(1, o.epoch) AS e(epoch)
+        JOIN records r ON r.topic = given.topic AND r.epoch = e.epoch AND r.partition = given.partition
+            AND r."offset" = given.at
+        LEFT JOIN dead_letters d ON d.topic = r.topic AND d.epoch = r.epoch AND d.partition = r.partition
+            AND d."offset" = r."offset"
+        WHERE r.command_id = :command_id ORDER BY r.read_at, r.topic, r.partition, r."offset"
+    """)
+    rows = all_shown(
+        (await connection.execute(statement, arrays(PLACE, places) | {"command_id": command_id})).mappings()
+    )
+    return [row | {"key": text_of(row["key"])} for row in rows]
