@@ -1,7 +1,7 @@
 """The statements of the path find their rows by index, however long the tables have become."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from worker.store.rows import LaneRow
 from worker.store.tables import SHARDS
 
 ROWS = 50_000
-SMALL = {"rate", "relay_shards", "offsets", "given", "unnest"}
+EMPTY_HERE = {"temp_adjustments", "dead_letters", "records", "audit"}
 
 # Of each table most rows are not what the path looks for.
 FILL = f"""
@@ -53,13 +53,13 @@ SELECT abs(hashtext(account_no)) % {SHARDS}, 'outcome', event_id, account_no, no
 
 
 @pytest.fixture
-async def full(world: World) -> AsyncIterator[World]:
+async def full(world: World) -> World:
     for statement in filter(str.strip, FILL.split(";")):
         await world.sql(statement.replace("'{{}}'", "'{}'"))
     async with world.engine.connect() as connection:
         alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
         await alone.exec_driver_sql("ANALYZE")
-    yield world
+    return world
 
 
 async def plans(world: World, ask: Callable[[AsyncConnection], Awaitable[object]]) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ ASKED: dict[str, Callable[[AsyncConnection], Awaitable[object]]] = {
 async def test_no_statement_of_the_path_reads_a_long_table_from_end_to_end(full: World) -> None:
     found = {}
     for name, ask in ASKED.items():
-        tables = set().union(*(scanned(plan) for plan in await plans(full, ask))) - SMALL
+        tables = set().union(*(scanned(plan) for plan in await plans(full, ask))) - EMPTY_HERE
         if tables:
             found[name] = tables
     assert found == {}

@@ -7,6 +7,7 @@ import pytest
 
 from tests.integration.store.world import DOUBT, FAILED, UNSENT, World, done
 from tests.support.commands import new_account
+from tests.support.waiting import wait_until_async
 from worker import clock
 from worker.pipeline.turn import EXPIRY
 
@@ -35,8 +36,7 @@ async def test_no_timer_is_due_before_its_hour_by_the_databases_clock(
     assert await world.wake_due() == 0
     await world.sql("UPDATE timers SET wake_at = now() + interval '50 ms', due_at = now()")
     before = await world.one("SELECT wake_at FROM timers")
-    while not await world.wake_due():
-        await asyncio.sleep(0)
+    await wait_until_async(world.wake_due, 10)
     assert (await world.one("SELECT now() AS now")).now >= before.wake_at
 
 
