@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("command_id", "account_no", "operation", "expiry", "since_at", "parked_at", "decidable_at", "reason")
 NUMBER = re.compile(r"[A-Za-z0-9._-]{1,64}")
-NO_NUMBER = ""
 CommandId = Annotated[UUID, typer.Argument(metavar="ID", help="The command's id.", show_default=False)]
 OfExpiry = Annotated[bool, typer.Option("--expiry", help="Means the expiry of that temp.adjust.")]
 
@@ -77,17 +76,11 @@ def show(command_id: CommandId, output: Output = OutputForm.TABLE) -> None:
 def resolve(
     command_id: CommandId,
     reason: Reason,
-    applied: Annotated[
+    number: Annotated[
         str | None,
-        typer.Option(
-            "--applied",
-            metavar="[NUMBER]",
-            is_flag=False,
-            flag_value=NO_NUMBER,
-            help="It took effect; NUMBER is what the brokerage calls it.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="[NUMBER]", help="With --applied: what the brokerage calls it.", show_default=False),
     ] = None,
+    is_applied: Annotated[bool, typer.Option("--applied", help="It took effect.")] = False,
     not_applied: Annotated[bool, typer.Option("--not-applied", help="It did not take effect.")] = False,
     number_unknown: Annotated[
         bool, typer.Option("--number-unknown", help="With --applied: the brokerage's number cannot be had.")
@@ -103,6 +96,9 @@ def resolve(
     `--applied NUMBER` ends it as succeeded, `--not-applied` as rejected, `--not-applied --resend` sends it again under
     the same request_id. Exit 5 while a call is under way or may still take effect, and when nothing is in doubt.
     """
+    applied = (number or "") if is_applied else None
+    if number is not None and not is_applied:
+        raise typer.BadParameter("goes with --applied", param_hint="NUMBER")
     _check_form(applied, not_applied, number_unknown, resend, expiry)
     settings = settings_for("database")
     said = _said(settings, command_id, reason, applied, resend, number_unknown, expiry)
