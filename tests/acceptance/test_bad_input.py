@@ -65,7 +65,11 @@ def malformed() -> list[Bad]:
     }.items():
         found.append(Bad(name, json.dumps(factories.command("cash.adjust", **changes)).encode()))
     large = json.dumps(new_command("cash.adjust", "LARGE", {"remark": "x" * VALUE_BYTES_MAX})).encode()
-    return [*found, Bad("one byte too large", large[:-2].ljust(VALUE_BYTES_MAX + 1), reason="TOO_LARGE")]
+    return [
+        *found,
+        Bad("one byte too large", large[: VALUE_BYTES_MAX + 1], reason="TOO_LARGE"),
+        Bad("as large as the topic takes", b"\x00" * (1_048_576 - 1_000), reason="TOO_LARGE"),
+    ]
 
 
 def refused(account_no: str) -> list[Bad]:
@@ -129,9 +133,10 @@ def test_bad_input_is_kept_byte_for_byte_and_stops_nothing(
     topic = upstream.topics.adjustments
 
     def raw_good(command: Json, headers: Headers = ()) -> Raw:
-        return Raw(topic, 3, account_no.encode(), json.dumps(command).encode(), headers)
+        value = json.dumps(command).encode()
+        return Raw(topic, 3, account_no.encode(), value.ljust(VALUE_BYTES_MAX if headers else 0), headers)
 
-    mixed = [raw_good(good[0], ODD_HEADERS)]
+    mixed = [raw_good(good[0], ODD_HEADERS)]  # as large as a command may be
     for bad, command in zip(all_bad, good[1:], strict=True):
         mixed += [Raw(topic, 3, bad.key, bad.value, ODD_HEADERS), raw_good(command)]
     sent = write_raw(upstream.bootstrap, mixed)[1::2]

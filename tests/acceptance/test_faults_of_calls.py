@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +14,11 @@ from tests.support import QUICK, SandboxClient, WorkerProcess, new_account, new_
 from tests.support.door import Door
 from tests.support.upstream import Json, Upstream, about, gaps, temporary
 
-SETTINGS = QUICK | {"LEDGER_LATE_APPLY_S": "3", "LEDGER_WHALE_KEY_LIFE_S": "8"}
+SETTINGS = QUICK | {
+    "LEDGER_LATE_APPLY_S": "3",
+    "LEDGER_WHALE_KEY_LIFE_S": "8",
+    "LEDGER_WHALE_FINAL_CODES": "BLOCKED_BY_RISK",
+}
 BY_REQUEST_ID = {"cash.adjust", "position.adjust", "cash.freeze", "cash.unfreeze", "cash.debit_frozen"}
 TARGET_OF = {
     "temp.expire": ("temp.adjust", "adjust"),
@@ -38,6 +44,8 @@ ONE_FAULT: dict[str, Fault] = {
     "429 in plain text": {"kind": "rate_limited", "json": False},
     "signature seen before": {"kind": "replayed_signature"},
     "refused": {"kind": "refused"},
+    "refused by a known inner code": {"kind": "inner_failed", "code": "PARAM_ERROR"},
+    "refused by a configured inner code": {"kind": "inner_failed", "code": "BLOCKED_BY_RISK"},
 }
 REFUSALS: dict[str, Fault] = {
     "insufficient": {"kind": "refused"},
@@ -91,7 +99,7 @@ def commands_for(operation: str, account_no: str) -> list[Json]:
 
 def expected(operation: str, told: str) -> tuple[str, ...]:
     """Say how a command may end that met this one fault on its first call."""
-    if told == "refused":
+    if told.startswith("refused"):
         return (REJECTED,)
     if told in NEVER_TAKEN or operation in BY_REQUEST_ID:
         return (SUCCEEDED,)
@@ -182,6 +190,7 @@ def ends_as_expected(case: Case, outcomes: list[Json], brokerage: SandboxClient)
     assert len(ends) == 1, shown
     assert ends[0]["type"] in case.expected, shown
     assert ends[0]["attempts"] == len(calls), [(one["status"], one["fault"]) for one in calls]
+    are_the_same_bytes_in_later_seconds(calls)
     match ends[0]["type"]:
         case "command.succeeded":
             assert applied == 1
@@ -191,6 +200,13 @@ def ends_as_expected(case: Case, outcomes: list[Json], brokerage: SandboxClient)
             assert applied <= 1
             assert ends[0]["error"]["code"] == "IN_DOUBT"
             assert [one["type"] for one in told] == ["command.in_doubt", PARKED]
+
+
+def are_the_same_bytes_in_later_seconds(calls: list[Json]) -> None:
+    """A resend is the same request; at least a second later, for its signature is made of the second."""
+    assert len({(one["method"], one["path"], one["query"], str(one["request"])) for one in calls}) == 1
+    received = [datetime.fromisoformat(one["received_at"]) for one in calls]
+    assert all((after - before).total_seconds() >= 1 for before, after in pairwise(received)), received
 
 
 def test_a_refused_connection_neither_rejects_nor_doubles(

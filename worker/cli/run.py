@@ -24,20 +24,20 @@ def run(
     """Run the worker until SIGTERM, which drains and exits 0."""
     import uvloop
 
-    from worker.observe.logs import configure
-
     roles = [name.strip() for name in role.split(",")] if role else list(ROLES)
     unknown = sorted(set(roles) - set(ROLES))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: the roles are {', '.join(ROLES)}", param_hint="--role")
     settings = settings_for("kafka", "database", "whale")
-    log = configure(settings.log_format, settings.secret_values(), sys.stderr)
-    uvloop.run(_run(settings, roles, log))
+    uvloop.run(_run(settings, roles))
 
 
-async def _run(settings: "Settings", roles: list[str], log: object) -> None:
+async def _run(settings: "Settings", roles: list[str]) -> None:
     from worker.app import Worker
     from worker.app.start import check_start
+    from worker.observe.logs import configure
 
     await check_start(settings)
-    await Worker(settings, roles, log).run()  # type: ignore[arg-type]
+    # only now: what keeps it from starting is told in one sentence, not in the libraries' lines too
+    log = configure(settings.log_format, settings.secret_values(), sys.stderr)
+    await Worker(settings, roles, log).run()
