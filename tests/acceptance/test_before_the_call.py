@@ -40,12 +40,12 @@ class Desk:
         self.uncalled.append((told, command, code, field))
         self.sent.append(command)
 
-    def flush(self, deadline_s: float = 30) -> list[Json]:
+    def flush(self) -> list[Json]:
         """Send what was gathered and wait for its terminal outcomes."""
         self.upstream.send(*self.sent)
         self.sent = []
         wanted = [*self.succeeding, *(one for _, one, _, _ in self.uncalled)]
-        return self.upstream.answered(*wanted, deadline_s=deadline_s)
+        return self.upstream.answered(*wanted)
 
 
 def in_s(seconds: float) -> str:
