@@ -316,6 +316,13 @@ def _outbox() -> None:
         postgresql_with={"fillfactor": 100, "autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 5000},
     )
     op.create_index("ix_outbox_shard", "outbox", ["shard", "outbox_id"], unique=False)
+    op.create_index(
+        "ix_outbox_set_aside",
+        "outbox",
+        ["shard", "ordered_by"],
+        unique=False,
+        postgresql_where=sa.text("set_aside_reason IS NOT NULL"),
+    )
 
 
 def _outcomes() -> None:

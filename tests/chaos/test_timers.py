@@ -84,7 +84,8 @@ class TestBusyLane:
         assert database.scalar(queued) > 2500
         assert expiries(outcomes)[adjusting["command_id"]]["result"]["ended_by"] == "timer"
         found = measure(Told(commands, sent, brokerage.effects(), brokerage.calls(), outcomes))
-        assert not (found.early or found.doubled or found.misordered or found.false or found.gaps), f"\n{found}"
+        amiss = found.early or found.doubled or found.misordered or found.false or found.gaps
+        assert not amiss, f"\n{found}"
 
     async def test_an_expiry_passes_a_command_in_doubt_that_holds_its_lane(
         self, kafka: str, applied_topics: Topics, brokerage: SandboxClient, database: Database, start_worker: Start

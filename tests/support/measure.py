@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from tests.support.kafka import Sent
@@ -213,7 +214,7 @@ def _misordered(view: _View) -> Iterator[str]:
             queue.append((ranks[id(effect)], place.offset, command_id))
     for queue in applied.values():
         queue.sort()
-        for (_, before, first), (_, after, second) in zip(queue, queue[1:], strict=False):
+        for (_, before, first), (_, after, second) in pairwise(queue):
             if after < before:
                 names = f"{_name(view.commands[first])} (offset {before})", f"{second} (offset {after})"
                 yield f"{names[0]} was applied before {names[1]}"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 COLUMNS = ("command_id", "account_no", "operation", "expiry", "since_at", "parked_at", "decidable_at", "reason")
+COMMAND_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 NUMBER = re.compile(r"[A-Za-z0-9._-]{1,64}")
-NO_NUMBER = ""
 CommandId = Annotated[UUID, typer.Argument(metavar="ID", help="The command's id.", show_default=False)]
 OfExpiry = Annotated[bool, typer.Option("--expiry", help="Means the expiry of that temp.adjust.")]
 
@@ -75,19 +75,13 @@ def show(command_id: CommandId, output: Output = OutputForm.TABLE) -> None:
 
 
 def resolve(
-    command_id: CommandId,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The command's id.", show_default=False)],
     reason: Reason,
-    applied: Annotated[
+    number: Annotated[
         str | None,
-        typer.Option(
-            "--applied",
-            metavar="[NUMBER]",
-            is_flag=False,
-            flag_value=NO_NUMBER,
-            help="It took effect; NUMBER is what the brokerage calls it.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="NUMBER", help="With --applied: what the brokerage calls it.", show_default=False),
     ] = None,
+    applied: Annotated[bool, typer.Option("--applied", help="It took effect; NUMBER may follow.")] = False,
     not_applied: Annotated[bool, typer.Option("--not-applied", help="It did not take effect.")] = False,
     number_unknown: Annotated[
         bool, typer.Option("--number-unknown", help="With --applied: the brokerage's number cannot be had.")
@@ -103,23 +97,36 @@ def resolve(
     `--applied NUMBER` ends it as succeeded, `--not-applied` as rejected, `--not-applied --resend` sends it again under
     the same request_id. Exit 5 while a call is under way or may still take effect, and when nothing is in doubt.
     """
-    _check_form(applied, not_applied, number_unknown, resend, expiry)
+    command_id, number = _told_apart(id_, number)
+    _check_form(applied, not_applied, number, number_unknown, resend, expiry)
     settings = settings_for("database")
-    said = _said(settings, command_id, reason, applied, resend, number_unknown, expiry)
+    said = _said(settings, command_id, reason, number if applied else None, applied, resend, number_unknown, expiry)
     confirm_change(asyncio.run(_preview(settings, said)), reason=reason, yes=yes)
     print_json(asyncio.run(_resolve(settings, said)))
 
 
-def _check_form(applied: str | None, not_applied: bool, number_unknown: bool, resend: bool, expiry: bool) -> None:
+def _told_apart(first: str, second: str | None) -> tuple[UUID, str | None]:
+    """Return id and number; `--applied NUMBER ID` says the same as `ID --applied NUMBER`."""
+    for id_, number in ((first, second), (second, first)):
+        if id_ is not None and COMMAND_ID.fullmatch(id_):
+            return UUID(id_), number
+    raise typer.BadParameter(f"is not a command's id: {first}", param_hint="ID")
+
+
+def _check_form(
+    applied: bool, not_applied: bool, number: str | None, number_unknown: bool, resend: bool, expiry: bool
+) -> None:
     """Refuse what cannot be meant, as a usage error."""
+    has_number = number is not None
     wrong = [
-        ((applied is None) == (not not_applied), "--applied", "give one of --applied and --not-applied"),
-        (applied is None and number_unknown, "--number-unknown", "goes with --applied"),
-        (bool(applied) and number_unknown, "--number-unknown", "and a NUMBER contradict each other"),
-        (applied is not None and resend, "--resend", "goes with --not-applied"),
+        (applied == not_applied, "--applied", "give one of --applied and --not-applied"),
+        (has_number and not applied, "NUMBER", "goes with --applied"),
+        (number_unknown and not applied, "--number-unknown", "goes with --applied"),
+        (number_unknown and has_number, "--number-unknown", "and a NUMBER contradict each other"),
+        (applied and resend, "--resend", "goes with --not-applied"),
         (expiry and resend, "--resend", "is not needed with --expiry: the timer asks again by itself"),
-        (bool(applied) and NUMBER.fullmatch(applied or "") is None, "--applied", f"is not a number: {applied}"),
-        (expiry and (bool(applied) or number_unknown), "--applied", "takes no number with --expiry"),
+        (has_number and NUMBER.fullmatch(number or "") is None, "NUMBER", f"is not one: {number}"),
+        (expiry and (has_number or number_unknown), "NUMBER", "there is none with --expiry"),
     ]
     for is_wrong, option, told in wrong:
         if is_wrong:
@@ -130,14 +137,15 @@ def _said(
     settings: "Settings",
     command_id: UUID,
     reason: str,
-    applied: str | None,
+    number: str | None,
+    applied: bool,
     resend: bool,
     number_unknown: bool,
     expiry: bool,
 ) -> "Said":
     from worker.operate.resolve import Applied, NotApplied, Said
 
-    answer = NotApplied(resend) if applied is None else Applied(applied or None, number_unknown)
+    answer = Applied(number, number_unknown) if applied else NotApplied(resend)
     return Said(command_id, answer, settings.actor, reason, expiry)
 
 

@@ -376,6 +376,7 @@ outbox = sa.Table(
     sa.Column("recorded_at", _instant, nullable=False),
     sa.Column("set_aside_reason", sa.Text),
     sa.CheckConstraint("kind IN ('outcome', 'dead_letter', 'audit')", name="kind"),
+    sa.Index("ix_outbox_set_aside", "shard", "ordered_by", postgresql_where=sa.text("set_aside_reason IS NOT NULL")),
     **_hot(fillfactor=100),
 )
 sa.Index("ix_outbox_shard", outbox.c.shard, outbox.c.outbox_id)

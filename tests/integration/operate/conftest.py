@@ -1,8 +1,9 @@
 """A desk of this test's own: commands go through the real stages, only what the brokerage says is made up."""
 
+import asyncio
 import json
-import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -12,11 +13,15 @@ import pytest
 import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from typer.testing import CliRunner
 
 from tests.factories import ADJUSTMENTS_TOPIC, TOPIC_OF, TOPIC_TYPES
 from tests.support.commands import new_account, new_command
-from tests.support.worker import KEYS, clean_env, run_worker_cli
+from tests.support.worker import KEYS, clean_env
 from worker import clock
+from worker.__main__ import exit_code
+from worker.cli.app import build
+from worker.errors import LedgerWorkerError
 from worker.ledger.decide import Known
 from worker.ledger.records import RawRecord
 from worker.ledger.verdicts import Confirmed, Evidence, InDoubt, Numbers, Verdict
@@ -34,6 +39,25 @@ from worker.timers.due import wake_due
 TIMEOUT = InDoubt("timeout", "no whole answer by the call's deadline")
 _partitions = count()
 DONE = Confirmed(Numbers(serial_num="S1"), "inner_success")
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What a command printed and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+async def typed(env: Mapping[str, str], *arguments: str) -> Typed:
+    """Run `ledger-worker ARGUMENTS` in this process, as its entry does, with nobody to ask."""
+    done = await asyncio.to_thread(CliRunner().invoke, build(), list(arguments), env=env)
+    if isinstance(done.exception, LedgerWorkerError):
+        return Typed(exit_code(done.exception), done.stdout, f"{done.stderr}{done.exception}")
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Typed(done.exit_code, done.stdout, done.stderr)
 
 
 class Desk:
@@ -157,11 +181,11 @@ class Desk:
         outbox = await self.rows("SELECT ref_id FROM outbox WHERE kind = 'outcome'")
         assert len(outbox) == len({row["ref_id"] for row in outbox}) == len(rows)
 
-    def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return run_worker_cli(*arguments, env=self.env)
+    async def cli(self, *arguments: str) -> Typed:
+        return await typed(self.env, *arguments)
 
-    def cli_json(self, *arguments: str) -> Any:
-        done = self.cli(*arguments, "--output", "json")
+    async def cli_json(self, *arguments: str) -> Any:
+        done = await self.cli(*arguments, "--output", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

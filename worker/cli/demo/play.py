@@ -46,21 +46,23 @@ class Seen:
         """How many outcomes are of one of these types."""
         return sum(outcome["type"] in types for outcome in self.outcomes.values())
 
-    def is_all_of(self, script: Scenario) -> bool:
-        """Say whether everything has come that must."""
+    def missing(self, script: Scenario) -> dict[str, int]:
+        """Count what must still come, by kind; empty when all has come."""
         final = {o["command_id"] for o in self.outcomes.values() if o["type"] in {SUCCEEDED, REJECTED}}
-        return (
-            final >= script.commands.keys()
-            and self.count("command.duplicate", "command.conflicted") >= script.notices
-            and self.count(EXPIRED) >= script.expiries
-            and len(self.dead_letters) >= script.dead_letters
-        )
+        counts = {
+            "terminal outcomes": len(script.commands.keys() - final),
+            "notices": script.notices - self.count("command.duplicate", "command.conflicted"),
+            "expiries": script.expiries - self.count(EXPIRED),
+            "dead letters": script.dead_letters - len(self.dead_letters),
+        }
+        return {kind: count for kind, count in counts.items() if count > 0}
 
 
 async def play(started: Started, *, keep: bool) -> bool:
     """Run the demo on parts that have begun to start, and show it on stdout, with talk on stderr.
 
-    Returns whether the outcomes and the brokerage's own ledger agree. With `keep` it waits for Ctrl-C before that.
+    Returns whether the outcomes and the brokerage's own ledger agree and nothing is missing. With `keep` it waits for
+    Ctrl-C before that.
     """
     began_s = clock.boot_s()
     parts = await started.parts()
@@ -76,7 +78,8 @@ async def play(started: Started, *, keep: bool) -> bool:
     script, seen = await _send_and_show(started, parts, settings)
     _, effects = await ask(parts.brokerage_url, "/_sandbox/effects")
     found = balance(script.commands.keys(), list(seen.outcomes.values()), effects)
-    _close(found, script, seen)
+    missing = seen.missing(script)
+    _close(found, script, seen, missing)
     say(f"this took {clock.boot_s() - began_s:.0f} s")
     if keep:
         file = started.folder / "commands.jsonl"
@@ -88,7 +91,7 @@ async def play(started: Started, *, keep: bool) -> bool:
             "Ctrl-C here stops everything."
         )
         await _until_ended(started)
-    return found.agrees
+    return found.agrees and not missing
 
 
 async def _send_and_show(started: Started, parts: Addresses, settings: Settings) -> tuple[Scenario, Seen]:
@@ -108,7 +111,7 @@ async def _send_and_show(started: Started, parts: Addresses, settings: Settings)
         )
         seen = Seen()
         give_up_s = clock.boot_s() + ANSWERS_DEADLINE_S
-        while not seen.is_all_of(script) and clock.boot_s() < give_up_s:
+        while seen.missing(script) and clock.boot_s() < give_up_s:
             await _show_next(outcomes, letters, seen, READ_S)
             started.check()
         await _show_next(outcomes, letters, seen, LAST_READ_S)
@@ -139,13 +142,16 @@ async def _show_next(outcomes: Reader, letters: Reader, seen: Seen, wait_s: floa
     sys.stdout.flush()
 
 
-def _close(found: Balance, script: Scenario, seen: Seen) -> None:
+def _close(found: Balance, script: Scenario, seen: Seen, missing: Mapping[str, int]) -> None:
     ended = [o["result"]["ended_by"] for o in seen.outcomes.values() if o["type"] == EXPIRED]
     typer.echo(
         f"\n{len(script.records)} records in: {len(seen.dead_letters)} dead letters, "
         f"{seen.count('command.duplicate')} duplicate, {seen.count('command.conflicted')} conflict; "
         f"{len(ended)} temporary adjustments ended, by {' and '.join(sorted(ended)) or 'nobody'}"
     )
+    if missing:
+        told = ", ".join(f"{count} {kind}" for kind, count in missing.items())
+        typer.secho(f"missing after {ANSWERS_DEADLINE_S:.0f} s: {told}", fg="red")
     typer.echo(typer.style(found.line, bold=True, fg="green" if found.agrees else "red"))
     sys.stdout.flush()
 

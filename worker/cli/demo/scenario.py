@@ -10,7 +10,7 @@ from uuid import UUID
 
 from worker.settings import Settings
 
-LAPSES_AFTER_S = 8.0
+LAPSES_AFTER_S = 9.0
 ORDINARY_ACCOUNTS = 7
 IN_TIME = timedelta(hours=4)
 

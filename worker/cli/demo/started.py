@@ -145,7 +145,7 @@ def demo_env(parts: Addresses) -> dict[str, str]:
         "LEDGER_LATE_APPLY_S": "2",
         "LEDGER_IN_DOUBT_NOTICE_S": "0.3",
         "LEDGER_SWEEP_GRACE_S": "10",
-        "LEDGER_EXPIRES_AHEAD_MIN_S": "2",
+        "LEDGER_EXPIRES_AHEAD_MIN_S": "1",
         "LEDGER_DRAIN_S": "8",
     }
 
