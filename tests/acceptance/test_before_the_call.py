@@ -214,7 +214,7 @@ def in_doubt_past_not_after(upstream: Upstream, brokerage: SandboxClient) -> tup
     account_no, not_after = new_account(), in_s(4)
     brokerage.fault("error_before", times=-1, account_no=account_no, operation="cash.adjust")
     command = new_command("cash.adjust", account_no, not_after=not_after)
-    behind = new_command("cash.freeze", account_no)
+    behind = new_command("position.adjust", account_no)  # of the same topic, so that it is accepted after it
     upstream.send(command, behind)
     return command, behind, not_after
 
