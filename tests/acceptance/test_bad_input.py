@@ -126,15 +126,18 @@ def test_bad_input_is_kept_byte_for_byte_and_stops_nothing(
     brokerage: SandboxClient,
     subtests: pytest.Subtests,
 ) -> None:
-    account_no = new_account()
-    all_bad = [*malformed(), *refused(account_no)]
-    good = [new_command("cash.adjust", account_no, {"amount": f"{n}.00"}) for n in range(1, len(all_bad) + 2)]
+    accounts = [new_account() for _ in range(5)]
+    all_bad = [*malformed(), *refused(accounts[0])]
+    good = [
+        new_command("cash.adjust", accounts[n % len(accounts)], {"amount": f"{n + 1}.00"})
+        for n in range(len(all_bad) + 1)
+    ]
     workers = [start_worker(settings=QUICK, wait=False) for _ in range(2)]
     topic = upstream.topics.adjustments
 
     def raw_good(command: Json, headers: Headers = ()) -> Raw:
         value = json.dumps(command).encode()
-        return Raw(topic, 3, account_no.encode(), value.ljust(VALUE_BYTES_MAX if headers else 0), headers)
+        return Raw(topic, 3, command["account_no"].encode(), value.ljust(VALUE_BYTES_MAX if headers else 0), headers)
 
     mixed = [raw_good(good[0], ODD_HEADERS)]  # as large as a command may be
     for bad, command in zip(all_bad, good[1:], strict=True):
@@ -154,8 +157,9 @@ def test_bad_input_is_kept_byte_for_byte_and_stops_nothing(
     assert {one["command_id"] for one in outcomes} == named
     assert len(outcomes) == len(named)
     assert gaps(outcomes) == {}
-    applied = [one["request_id"] for one in brokerage.effects(account_no=account_no)]
-    assert applied == [one["command_id"] for one in good]
+    for account_no in accounts:
+        applied = [one["request_id"] for one in brokerage.effects(account_no=account_no)]
+        assert applied == [one["command_id"] for one in good if one["account_no"] == account_no]
     assert [types_of(outcomes, one) for one in good] == [["command.succeeded"]] * len(good)
 
 

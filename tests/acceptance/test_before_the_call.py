@@ -40,12 +40,12 @@ class Desk:
         self.uncalled.append((told, command, code, field))
         self.sent.append(command)
 
-    def flush(self, deadline_s: float = 30) -> list[Json]:
+    def flush(self) -> list[Json]:
         """Send what was gathered and wait for its terminal outcomes."""
         self.upstream.send(*self.sent)
         self.sent = []
         wanted = [*self.succeeding, *(one for _, one, _, _ in self.uncalled)]
-        return self.upstream.answered(*wanted, deadline_s=deadline_s)
+        return self.upstream.answered(*wanted)
 
 
 def in_s(seconds: float) -> str:
@@ -214,7 +214,7 @@ def in_doubt_past_not_after(upstream: Upstream, brokerage: SandboxClient) -> tup
     account_no, not_after = new_account(), in_s(4)
     brokerage.fault("error_before", times=-1, account_no=account_no, operation="cash.adjust")
     command = new_command("cash.adjust", account_no, not_after=not_after)
-    behind = new_command("cash.freeze", account_no)
+    behind = new_command("position.adjust", account_no)  # of the same topic, so that it is accepted after it
     upstream.send(command, behind)
     return command, behind, not_after
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from tests import factories
@@ -15,8 +16,10 @@ from tests.support.door import Door
 from tests.support.upstream import Json, Upstream, about, gaps, temporary
 
 SETTINGS = QUICK | {
-    "LEDGER_LATE_APPLY_S": "3",
-    "LEDGER_WHALE_KEY_LIFE_S": "8",
+    "LEDGER_WHALE_TIMEOUT_S": "3",
+    "LEDGER_LANE_LEASE_S": "8",
+    "LEDGER_LATE_APPLY_S": "5",
+    "LEDGER_WHALE_KEY_LIFE_S": "14",
     "LEDGER_WHALE_FINAL_CODES": "BLOCKED_BY_RISK",
 }
 BY_REQUEST_ID = {"cash.adjust", "position.adjust", "cash.freeze", "cash.unfreeze", "cash.debit_frozen"}
@@ -37,7 +40,7 @@ ONE_FAULT: dict[str, Fault] = {
     "5xx before": {"kind": "error_before"},
     "5xx after apply": {"kind": "error_after"},
     "late apply": {"kind": "late_apply", "delay_s": 2},
-    "slower than the deadline": {"kind": "delay", "delay_s": 3},
+    "slower than the deadline": {"kind": "delay", "delay_s": 5},
     "inner failed": {"kind": "inner_failed"},
     "malformed": {"kind": "malformed"},
     "429 in an envelope": {"kind": "rate_limited"},
@@ -147,6 +150,7 @@ def test_each_operation_ends_as_the_books_say_after_each_fault(
     start_worker: Callable[..., WorkerProcess],
     upstream: Upstream,
     brokerage: SandboxClient,
+    worker_env: dict[str, str],
     subtests: pytest.Subtests,
 ) -> None:
     cases = [*with_one_fault(), *refused_after_a_lost_answer()]
@@ -157,10 +161,11 @@ def test_each_operation_ends_as_the_books_say_after_each_fault(
         worker.wait_ready()
     upstream.send(*(command for case in cases for command in case.commands))
     outcomes = until_decided(upstream, cases)
+    sent = attempts_sent(worker_env["LEDGER_DATABASE_URL"])
     assert gaps(outcomes) == {}
     for case in cases:
         with subtests.test(case.name):
-            ends_as_expected(case, outcomes, brokerage)
+            ends_as_expected(case, outcomes, brokerage, sent[case.command["command_id"]])
     for worker in workers:
         assert worker.sigterm() == 0
 
@@ -175,13 +180,23 @@ def until_decided(upstream: Upstream, cases: list[Case]) -> list[Json]:
         return wanted <= {one["command_id"] for one in outcomes if one["type"] in ENDS}
 
     try:
-        upstream.outcomes(decided, deadline_s=45)
+        upstream.outcomes(decided, deadline_s=80)
     except AssertionError:
         return seen
     return seen
 
 
-def ends_as_expected(case: Case, outcomes: list[Json], brokerage: SandboxClient) -> None:
+def attempts_sent(database_url: str) -> dict[str, int]:
+    """Count by command the attempts that left; one whose `send_before` passed first, on a busy machine, did not."""
+    statement = """
+        SELECT command_id::text, count(*) FROM attempts
+        WHERE kind = 'write' AND rule <> 'send_before_passed' GROUP BY command_id
+    """
+    with psycopg.connect(database_url) as connection:
+        return dict(connection.execute(statement).fetchall())
+
+
+def ends_as_expected(case: Case, outcomes: list[Json], brokerage: SandboxClient, sent: int) -> None:
     told = about(outcomes, case.command)
     ends = [one for one in told if one["type"] in ENDS]
     calls = brokerage.calls(account_no=case.account_no, operation=case.operation)
@@ -189,7 +204,7 @@ def ends_as_expected(case: Case, outcomes: list[Json], brokerage: SandboxClient)
     shown = [(one["type"], one["attempts"], one["error"], one["result"]) for one in told]
     assert len(ends) == 1, shown
     assert ends[0]["type"] in case.expected, shown
-    assert ends[0]["attempts"] == len(calls), [(one["status"], one["fault"]) for one in calls]
+    assert sent == len(calls), [(one["status"], one["fault"]) for one in calls]
     are_the_same_bytes_in_later_seconds(calls)
     match ends[0]["type"]:
         case "command.succeeded":

@@ -30,21 +30,21 @@ class Upstream:
         """Write (topic, key, value, headers) as they are."""
         return asyncio.run(produce(self.bootstrap, records, **options))
 
-    def outcomes(self, until: Callable[[list[Json]], bool], deadline_s: float = 30) -> list[Json]:
+    def outcomes(self, until: Callable[[list[Json]], bool], deadline_s: float = 60) -> list[Json]:
         """Read outcomes until those seen satisfy `until`."""
         return asyncio.run(read_outcomes(self.bootstrap, self.topics, until, deadline_s))
 
-    def answered(self, *commands: Mapping[str, Any], deadline_s: float = 30) -> list[Json]:
+    def answered(self, *commands: Mapping[str, Any], deadline_s: float = 60) -> list[Json]:
         """Read outcomes until each of these commands has a terminal one; returns all that were read."""
         return self.outcomes(all_answered(commands), deadline_s)
 
     def records(
-        self, topic: str, until: Callable[[list[ConsumerRecord]], bool], deadline_s: float = 30
+        self, topic: str, until: Callable[[list[ConsumerRecord]], bool], deadline_s: float = 60
     ) -> list[ConsumerRecord]:
         """Read a topic until the records seen satisfy `until`."""
         return asyncio.run(read_records(self.bootstrap, topic, until, deadline_s))
 
-    def dead_letters(self, count: int, deadline_s: float = 30) -> list[ConsumerRecord]:
+    def dead_letters(self, count: int, deadline_s: float = 60) -> list[ConsumerRecord]:
         """Read dead letters until there are so many."""
         return self.records(self.topics.dead_letters, lambda seen: len(seen) >= count, deadline_s)
 
