@@ -1,7 +1,8 @@
 """What the tests of this folder share: quick doubts, a count of what is finished, the measure."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -22,6 +23,13 @@ CHAOS = {
     "LEDGER_WHALE_RATE_PER_S": "2000",
 }
 """A dead worker's lanes are free after seconds; keys live longer than any of these tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give these tests the time that several processes need to start on a busy machine; each waits with deadlines anyway."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,6 @@ def database(database_url: str) -> Database:
     return Database(database_url)
 
 
-Tell = Callable[..., Awaitable[Told]]
-
-
 async def hear(
     bootstrap: str,
     topics: Topics,
@@ -62,7 +67,7 @@ async def hear(
     sent: Sequence[Sent],
     *,
     until: Callable[[list[dict[str, Any]]], bool] = lambda _: True,
-    deadline_s: float = 60,
+    deadline_s: float = 120,
 ) -> Told:
     """Read outcomes until every command is decided or parked and `until` holds, then the brokerage's audit at rest."""
     wanted = {one["command_id"] for one in commands}
