@@ -1,6 +1,7 @@
 """What the tests of this folder share: quick doubts, a count of what is finished, the measure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(300))
 
 
+_GATE = 7_041_994
+
+
 @dataclass(frozen=True)
 class Database:
     """Looks at what the worker stores, to know when the next blow may fall; the measure does not look here."""
@@ -52,6 +56,25 @@ class Database:
     def finished(self) -> int:
         """Count commands that are succeeded, rejected or parked."""
         return int(self.scalar("SELECT count(*) FROM commands WHERE state IN ('succeeded', 'rejected', 'parked')"))
+
+
+@contextmanager
+def gate(database: Database, table: str, *, at_commit: bool) -> Iterator[Callable[[], bool]]:
+    """Until the end of this block whoever inserts into a table waits there, or inside its COMMIT; gives whether one does."""
+    when = (
+        "CONSTRAINT TRIGGER gate AFTER INSERT ON {} DEFERRABLE INITIALLY DEFERRED"
+        if at_commit
+        else "TRIGGER gate AFTER INSERT ON {}"
+    )
+    with psycopg.connect(database.url, autocommit=True) as keeper:
+        keeper.execute(f"""
+            CREATE OR REPLACE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql
+                AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared({_GATE}); RETURN NULL; END $$;
+            CREATE {when.format(table)} FOR EACH ROW EXECUTE FUNCTION wait_at_gate();
+        """)
+        keeper.execute(f"SELECT pg_advisory_lock({_GATE})")
+        held = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+        yield lambda: database.scalar(held) > 0
 
 
 @pytest.fixture
