@@ -1,7 +1,9 @@
 """What the tests of this folder share: quick doubts, a count of what is finished, the measure."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -22,6 +24,16 @@ CHAOS = {
     "LEDGER_WHALE_RATE_PER_S": "2000",
 }
 """A dead worker's lanes are free after seconds; keys live longer than any of these tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give these tests the time that several processes need to start on a busy machine; each waits with deadlines anyway."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(300))
+
+
+_GATE = 7_041_994
 
 
 @dataclass(frozen=True)
@@ -46,12 +58,28 @@ class Database:
         return int(self.scalar("SELECT count(*) FROM commands WHERE state IN ('succeeded', 'rejected', 'parked')"))
 
 
+@contextmanager
+def gate(database: Database, table: str, *, at_commit: bool) -> Iterator[Callable[[], bool]]:
+    """Until the end of this block whoever inserts into a table waits there, or inside its COMMIT; gives whether one does."""
+    when = (
+        "CONSTRAINT TRIGGER gate AFTER INSERT ON {} DEFERRABLE INITIALLY DEFERRED"
+        if at_commit
+        else "TRIGGER gate AFTER INSERT ON {}"
+    )
+    with psycopg.connect(database.url, autocommit=True) as keeper:
+        keeper.execute(f"""
+            CREATE OR REPLACE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql
+                AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared({_GATE}); RETURN NULL; END $$;
+            CREATE {when.format(table)} FOR EACH ROW EXECUTE FUNCTION wait_at_gate();
+        """)
+        keeper.execute(f"SELECT pg_advisory_lock({_GATE})")
+        held = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+        yield lambda: database.scalar(held) > 0
+
+
 @pytest.fixture
 def database(database_url: str) -> Database:
     return Database(database_url)
-
-
-Tell = Callable[..., Awaitable[Told]]
 
 
 async def hear(
@@ -62,7 +90,7 @@ async def hear(
     sent: Sequence[Sent],
     *,
     until: Callable[[list[dict[str, Any]]], bool] = lambda _: True,
-    deadline_s: float = 60,
+    deadline_s: float = 120,
 ) -> Told:
     """Read outcomes until every command is decided or parked and `until` holds, then the brokerage's audit at rest."""
     wanted = {one["command_id"] for one in commands}

@@ -1,7 +1,9 @@
 """Temporary adjustments end at their hour: never before it, once, whatever else goes on."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from tests.support import (
     wait_until,
 )
 from tests.support.measure import EXPIRED, Told, measure
+from tests.support.worker import CHECKOUT
 from tests.support.workload import seeded
 
 Start = Callable[..., WorkerProcess]
@@ -179,3 +182,18 @@ async def test_each_of_many_timers_is_expired_once_and_not_early_by_several_work
     assert_clean(told)
     by = [one["result"]["ended_by"] for one in expiries(list(told.outcomes)).values()]
     assert set(by) <= {"timer", "unknown"}
+
+
+async def test_no_expiry_is_early_though_the_clock_of_its_worker_is_ahead(
+    kafka: str,
+    applied_topics: Topics,
+    brokerage: SandboxClient,
+    start_worker: Start,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time\ntrue = time.time\ntime.time = lambda: true() + 60\n")
+    start_worker(settings={**QUICK_HOURS, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(CHECKOUT)])})
+    commands = [temporary(new_account(), hour_in(6)) for _ in range(5)]
+    sent = await produce_commands(kafka, applied_topics, commands)
+    told = await hear(kafka, applied_topics, brokerage, commands, sent, until=all_expired(commands))
+    assert_clean(told)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from sandbox.parts.brokerage import Brokerage
-from tests.chaos.conftest import CHAOS, Database, assert_clean, hear
+from tests.chaos.conftest import CHAOS, Database, assert_clean, gate, hear
 from tests.support import (
     SandboxClient,
     Topics,
@@ -24,7 +24,6 @@ from tests.support import (
 from tests.support.workload import keyed_workload, seeded
 
 Start = Callable[..., WorkerProcess]
-GATE = 7_041_994
 TAKEN_OVER = "SELECT count(*) FROM attempts WHERE rule = 'owner_silent'"
 
 
@@ -65,10 +64,9 @@ async def test_a_call_claimed_before_a_freeze_does_not_leave_after_it(
     commands = [temporary(new_account()) for _ in range(5)]
     commands += [new_command("cash.adjust", one["account_no"]) for one in commands]
     frozen = start_worker(settings=CHAOS)
-    with claims_wait_at_their_commit(database):
+    with gate(database, "attempts", at_commit=True) as waiting:
         sent = await produce_commands(kafka, applied_topics, commands)
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
-        wait_until(lambda: database.scalar(waiting) > 0)
+        wait_until(waiting, message="a claim is valid from now on, and its worker does not know")
         frozen.sigstop()
     wait_until(lambda: database.scalar("SELECT count(*) FROM attempts") > 0)
     claimed = {row[0] for row in database.rows("SELECT attempt_id FROM attempts")}
@@ -105,20 +103,6 @@ async def test_an_answer_that_comes_after_the_takeover_is_recorded_as_evidence(
         assert firsts == [("confirmed", 1), ("confirmed", 1)], "the late answers are the first attempts' own"
         assert len(told.effects) == 2
         assert cut_off.program.is_running()
-
-
-@contextmanager
-def claims_wait_at_their_commit(database: Database) -> Iterator[None]:
-    """Until the end of this block every claim waits inside its COMMIT: it will be valid, and its worker does not know."""
-    with psycopg.connect(database.url, autocommit=True) as gatekeeper:
-        gatekeeper.execute(f"""
-            CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql
-                AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared({GATE}); RETURN NULL; END $$;
-            CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON attempts DEFERRABLE INITIALLY DEFERRED
-                FOR EACH ROW EXECUTE FUNCTION wait_at_gate();
-        """)
-        gatekeeper.execute(f"SELECT pg_advisory_lock({GATE})")
-        yield
 
 
 @contextmanager

@@ -122,10 +122,14 @@ async def read_outcomes(
     deadline_s: float = 30,
 ) -> list[dict[str, Any]]:
     """Read the outcomes topic from its beginning, as JSON, until those seen satisfy `until`."""
-    records = await read_records(
-        bootstrap, topics.outcomes, lambda seen: until([json.loads(one.value) for one in seen]), deadline_s
-    )
-    return [json.loads(one.value) for one in records]
+    read: list[dict[str, Any]] = []
+
+    def is_over(records: list[ConsumerRecord]) -> bool:
+        read.extend(json.loads(one.value) for one in records[len(read) :])
+        return until(read)
+
+    await read_records(bootstrap, topics.outcomes, is_over, deadline_s)
+    return read
 
 
 def terminal(outcomes: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -28,7 +28,7 @@ QUICK = {
     "LEDGER_DRAIN_S": "10",
 }
 """Settings that bring doubts, leases and keys to their ends within seconds."""
-_READY_DEADLINE_S = 30
+_READY_DEADLINE_S = 90
 _CLI_DEADLINE_S = 60
 
 
