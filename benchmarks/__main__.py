@@ -21,8 +21,7 @@ from sandbox.parts import Brokerage, Parts, running
 
 NO_LIMIT_PER_S = 1_000_000
 QUEUED_RATE_PER_S = 50
-IN_FLIGHT = {0.0: 64, 20.0: 200}
-IN_FLIGHT_ELSE = 200
+IN_FLIGHT = 200
 
 
 def main() -> int:
@@ -59,17 +58,16 @@ def _arguments() -> argparse.Namespace:
 
 
 def _compare(parts: Parts, brokerage: Brokerage, latency_ms: float, given: argparse.Namespace) -> dict[str, Any]:
-    in_flight = IN_FLIGHT.get(latency_ms, IN_FLIGHT_ELSE)
-    env = environment(parts, brokerage.url, in_flight, NO_LIMIT_PER_S)
+    env = environment(parts, brokerage.url, IN_FLIGHT, NO_LIMIT_PER_S)
     runs = []
     for number in range(given.runs):
         name = f"{latency_ms:g} ms {number}"
-        bare = _bare(brokerage.url, f"{name} bare", in_flight, given)
+        bare = _bare(brokerage.url, f"{name} bare", IN_FLIGHT, given)
         with running_worker(parts, env) as worker:
             passing = pass_through(parts, worker, brokerage.program, name, given.commands, given.accounts)
             runs.append(_run(bare, asyncio.run(passing)))
         _say(name, f"bare {runs[-1]['bare_per_s']:,.0f}/s, worker {runs[-1]['commands_per_s']:,.0f}/s")
-    return {"latency_ms": latency_ms, "in_flight": in_flight, "runs": runs}
+    return {"latency_ms": latency_ms, "in_flight": IN_FLIGHT, "runs": runs}
 
 
 def _bare(url: str, name: str, connections: int, given: argparse.Namespace) -> dict[str, float]:

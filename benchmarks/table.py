@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,6 +37,7 @@ def show(results: dict[str, Any]) -> None:
     )
     if results["speed"]:
         console.print(_speeds(results["speed"]))
+        console.print(_processors(results["speed"]))
     memory = results["memory"]
     if memory:
         console.print(
@@ -44,7 +47,7 @@ def show(results: dict[str, Any]) -> None:
 
 
 def _speeds(speeds: list[dict[str, Any]]) -> Table:
-    table = Table("brokerage", "in flight", "bare calls/s", "commands/s", "ratio", "min-max", "load", "cpu ms/command")
+    table = Table("brokerage", "in flight", "bare calls/s", "commands/s", "ratio", "min-max", "of processor", "load")
     for one in speeds:
         runs = one["runs"]
         ratios = [run["ratio"] for run in runs]
@@ -55,14 +58,29 @@ def _speeds(speeds: list[dict[str, Any]]) -> Table:
             f"{median(run['commands_per_s'] for run in runs):,.0f}",
             f"{median(ratios):.2f}",
             f"{min(ratios):.2f}-{max(ratios):.2f}",
+            _median_of(runs, _processor_ratio),
             f"{median(run['load'] for run in runs):.1f}",
-            ", ".join(f"{part} {_ms(runs, part)}" for part in PARTS),
         )
     return table
 
 
-def _ms(runs: list[dict[str, Any]], part: str) -> str:
-    found = [run["cpu_ms_per_command"][part] for run in runs if run["cpu_ms_per_command"][part] is not None]
+def _processors(speeds: list[dict[str, Any]]) -> Table:
+    table = Table("ms of processor", "bare client", *(f"{part}, a command" for part in PARTS))
+    for one in speeds:
+        runs = one["runs"]
+        used = [_median_of([run["cpu_ms_per_command"] for run in runs], itemgetter(part)) for part in PARTS]
+        table.add_row(f"{one['latency_ms']:g} ms", f"{median(run['bare_cpu_ms_per_call'] for run in runs):.2f}", *used)
+    return table
+
+
+def _processor_ratio(run: dict[str, Any]) -> float | None:
+    """Return the bare client's processor time for a call over the worker's for a command: what is left of a core's speed."""
+    used = run["cpu_ms_per_command"]["worker"]
+    return run["bare_cpu_ms_per_call"] / used if used else None
+
+
+def _median_of(runs: list[dict[str, Any]], figure: Callable[[dict[str, Any]], float | None]) -> str:
+    found = [value for run in runs if (value := figure(run)) is not None]
     return f"{median(found):.2f}" if found else "?"
 
 

@@ -20,6 +20,7 @@ class Permits:
         self._burst = max(1.0, self._per_s / CHUNKS_PER_S)
         self._tokens = Budget(life_s=1.0)
         self._asked_s = 0.0
+        self._chunk = 0
         self.slots = Slots(
             settings.whale_in_flight_max, reserve=max(0, int(settings.whale_in_flight_max * URGENT_PART))
         )
@@ -33,10 +34,13 @@ class Permits:
         want = self.slots.free(urgent=True)
         left = self._tokens.left(now_s)
         if want > left and now_s - self._asked_s >= min(1.0 / CHUNKS_PER_S, 2.0 / self._per_s):
+            soon = now_s - self._asked_s < 1.0 / CHUNKS_PER_S
             self._asked_s = now_s
-            chunk = max(1, min(want - left, int(self._burst)))
+            # who is back so soon uses up what it borrows: it takes more at a time, and comes less often
+            self._chunk = max(want - left, 2 * self._chunk if soon else 0)
+            self._chunk = max(1, min(self._chunk, int(self._burst)))
             async with transaction(self._engine) as connection:
-                granted = await borrow(connection, want=chunk, per_s=self._per_s, burst=self._burst, reserve=0.0)
+                granted = await borrow(connection, want=self._chunk, per_s=self._per_s, burst=self._burst, reserve=0.0)
             self._tokens.add(granted, clock.boot_s())
             left += granted
         reserve = int(min(self._burst, left) * URGENT_PART)

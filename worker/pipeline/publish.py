@@ -44,6 +44,7 @@ class Publish:
         self._engine, self._producer, self._topics, self._owner = engine, producer, topics, owner
         self._metrics, self._log = metrics, log
         self._shards: list[int] = []
+        self.has_more = False  # whether the last call left rows that it knows of, or could not know
 
     async def hold(self) -> None:
         """Renew the lease of this relay's shards; call it well within `SHARD_LEASE_S`."""
@@ -66,9 +67,11 @@ class Publish:
         """
         async with transaction(self._engine) as connection:
             waiting = await read_waiting(connection, self._shards, READ_MAX) if self._shards else []
+        self.has_more = False
         if not waiting:
             return 0
         acknowledged, away = await self._send(waiting)
+        self.has_more = len(waiting) == READ_MAX or len(acknowledged) < len(waiting)
         if acknowledged:
             async with transaction(self._engine) as connection:
                 await mark_published(connection, acknowledged)

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from worker.store.engine import arrays, from_arrays, insert
+from worker.store.arrays import arrays
+from worker.store.engine import from_arrays, insert, sql
 
 OPENED = {
     "attempt_id": "uuid",
@@ -57,7 +57,7 @@ async def open_attempts(connection: AsyncConnection, rows: Sequence[dict[str, An
             UPDATE commands c SET state = 'sending', attempts = given.attempts
             FROM {from_arrays(SENDING)} WHERE c.command_id = given.command_id
         """
-        await connection.execute(text(statement), arrays(SENDING, writes))
+        await connection.execute(sql(statement), arrays(SENDING, writes))
 
 
 async def report_attempts(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> set[UUID]:
@@ -75,7 +75,7 @@ async def report_attempts(connection: AsyncConnection, rows: Sequence[dict[str, 
         WHERE a.attempt_id = given.attempt_id AND (a.known = 'open' OR a.rule = '{OWNER_SILENT}')
         RETURNING a.attempt_id
     """
-    return set((await connection.execute(text(statement), arrays(REPORTED, rows))).scalars())
+    return set((await connection.execute(sql(statement), arrays(REPORTED, rows))).scalars())
 
 
 async def silence_attempts(
@@ -105,5 +105,5 @@ async def silence_attempts(
             AND a.fence = turns.fence AND a.known = 'open'
         RETURNING a.account_no, a.kind, a.command_id
     """
-    rows = await connection.execute(text(statement), {"account_no": accounts, "fence": fences, "now": now})
+    rows = await connection.execute(sql(statement), {"account_no": accounts, "fence": fences, "now": now})
     return [(row.account_no, row.kind, row.command_id) for row in rows]

@@ -6,6 +6,7 @@ from typing import Any
 from worker.ledger.records import Headers
 
 _NULL = 0xFFFFFFFF
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def pack_headers(headers: Headers) -> bytes:
@@ -34,4 +35,4 @@ def unpack_headers(packed: bytes) -> Headers:
 
 def to_json(value: Any) -> str | None:  # noqa: ANN401
     """Write a value for a jsonb parameter; None is NULL."""
-    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return None if value is None else _encode(value)

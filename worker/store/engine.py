@@ -1,16 +1,17 @@
 """The door to Postgres: connections, database transactions, and what their errors mean for the caller."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import cache
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from worker.errors import DataRefusedError, PartUnavailableError
+from worker.store.arrays import Rows, arrays
 
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -20,8 +21,6 @@ DATA_CLASSES = ("22", "23", "54")
 """SQLSTATE classes that blame the rows: data exception, integrity violation, program limit."""
 BUSY_CLASSES = ("25", "40", "53", "55")
 """Those that blame the moment: a server that only reads after a failover, a serialization, resources, a lock."""
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
@@ -84,16 +83,17 @@ def _line(error: object) -> str:
     return " ".join(str(error).split())[:300]
 
 
+@cache
+def sql(statement: str) -> TextClause:
+    """Make a statement of its text, once: SQLAlchemy looks for parameters in it each time."""
+    return text(statement)
+
+
 def from_arrays(columns: Mapping[str, str], alias: str = "given") -> str:
     """Write the SQL of a row source over one array parameter per column, `{name: element type}`."""
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
     names = ", ".join(f'"{name}"' for name in columns)
     return f"unnest({arrays}) AS {alias}({names})"
-
-
-def arrays(columns: Mapping[str, str], rows: Rows) -> dict[str, list[Any]]:
-    """Turn rows into the array parameters of `from_arrays`; a missing value is NULL."""
-    return {name: [row.get(name) for row in rows] for name in columns}
 
 
 async def insert(
@@ -104,7 +104,7 @@ async def insert(
         return
     names = ", ".join(f'"{name}"' for name in columns)
     statement = f"INSERT INTO {table} ({names}) SELECT {names} FROM {from_arrays(columns)} {on_conflict}"
-    await connection.execute(text(statement), arrays(columns, rows))
+    await connection.execute(sql(statement), arrays(columns, rows))
 
 
 @asynccontextmanager

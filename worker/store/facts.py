@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 from zlib import crc32
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from worker.store.engine import arrays, from_arrays, insert
+from worker.store.arrays import arrays
+from worker.store.engine import from_arrays, insert, sql
 from worker.store.tables import SHARDS
 
 Row = dict[str, Any]
@@ -177,7 +177,7 @@ class Facts:
             await insert(connection, table, columns, self.new.get(table, ()), on_conflict=on_conflict)
         for statement, columns, rows in self._changes():
             if rows:
-                await connection.execute(text(statement), arrays(columns, rows))
+                await connection.execute(sql(statement), arrays(columns, rows))
 
     def _changes(self) -> Sequence[tuple[str, Mapping[str, str], list[Row]]]:
         return (
@@ -239,8 +239,8 @@ async def _clear(
         "expiries": expiries,
     }
     if commands:
-        await connection.execute(text("DELETE FROM doubts WHERE command_id = ANY(:ids) AND NOT is_expiry"), given)
-        await connection.execute(text("DELETE FROM watches WHERE command_id = ANY(:ids)"), given)
-        await connection.execute(text("DELETE FROM parked WHERE command_id = ANY(:unparked)"), given)
+        await connection.execute(sql("DELETE FROM doubts WHERE command_id = ANY(:ids) AND NOT is_expiry"), given)
+        await connection.execute(sql("DELETE FROM watches WHERE command_id = ANY(:ids)"), given)
+        await connection.execute(sql("DELETE FROM parked WHERE command_id = ANY(:unparked)"), given)
     if expiries:
-        await connection.execute(text("DELETE FROM doubts WHERE command_id = ANY(:expiries) AND is_expiry"), given)
+        await connection.execute(sql("DELETE FROM doubts WHERE command_id = ANY(:expiries) AND is_expiry"), given)

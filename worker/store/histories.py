@@ -3,18 +3,15 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.decide import Attempt, Known, Look, Sight
 from worker.ledger.verdicts import Numbers, Request
+from worker.store.engine import sql
 from worker.store.rows import AdjustmentRow, CommandRow, History
 
-COMMAND_COLUMNS = """
-    c.command_id, c.account_no, c.position, c.command_type, c.state, c.payload, c.issued_by, c.correlation_id,
-    c.not_after, c.expires_at, c.traceparent, c.topic, c.epoch, c.partition, c."offset", c.accepted_at, c.attempts,
-    c.first_sent_at
-"""
+COMMAND_COLUMNS = ", ".join(f'c."{name}"' for name in CommandRow.__dataclass_fields__)
 
 
 def command_row(row: RowMapping) -> CommandRow:
@@ -31,7 +28,7 @@ async def read_commands(connection: AsyncConnection, command_ids: Collection[UUI
     """Read commands by id; unknown ids are left out."""
     if not command_ids:
         return {}
-    statement = text(f"SELECT {COMMAND_COLUMNS} FROM commands c WHERE c.command_id = ANY(:ids)")
+    statement = sql(f"SELECT {COMMAND_COLUMNS} FROM commands c WHERE c.command_id = ANY(:ids)")
     rows = (await connection.execute(statement, {"ids": list(command_ids)})).mappings()
     return {row["command_id"]: command_row(row) for row in rows}
 
@@ -43,7 +40,7 @@ async def read_histories(
     found: dict[UUID, History] = dict.fromkeys(command_ids, History())
     if not command_ids:
         return found
-    statement = text("""
+    statement = sql("""
         SELECT command_id, kind, number, known, opened_at, reported_at, horizon_at, retry_at, rule, code, message,
                numbers, method, path, query, body
         FROM attempts

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 from uuid import UUID, uuid5
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.dead_letters import DeadLetter, Reason
@@ -18,8 +17,9 @@ from worker.ledger.commands import Command, Malformed, Refusal
 from worker.ledger.content import HASH_VERSION
 from worker.ledger.lanes import LaneState
 from worker.ledger.records import RawRecord
+from worker.store.arrays import arrays
 from worker.store.blobs import pack_headers, to_json
-from worker.store.engine import arrays, from_arrays, insert
+from worker.store.engine import from_arrays, insert, sql
 from worker.store.facts import Facts
 from worker.store.offsets import OffsetRow, advance_offsets, lock_offsets, write_offsets
 from worker.store.outcomes import read_back, store, stored
@@ -329,7 +329,7 @@ async def _register(
     if not rows:
         return set(), {}
     names = ", ".join(ID_COLUMNS)
-    statement = text(f"""
+    statement = sql(f"""
         INSERT INTO command_ids ({names}) SELECT {names} FROM {from_arrays(ID_COLUMNS)}
         ON CONFLICT DO NOTHING RETURNING command_id
     """)
@@ -359,7 +359,7 @@ def _id_row(judged: Command | Refusal) -> dict[str, Any]:
 async def _read_known(connection: AsyncConnection, command_ids: Collection[UUID]) -> dict[UUID, Known]:
     if not command_ids:
         return {}
-    statement = text("""
+    statement = sql("""
         SELECT command_id, account_no, content_hash, result, error, terminal_event_id
         FROM command_ids WHERE command_id = ANY(:ids)
     """)

@@ -2,19 +2,20 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from worker.store.engine import sql
 from worker.store.histories import COMMAND_COLUMNS, adjustment_row, command_row, read_histories
-from worker.store.rest import LANE_CHANGE, LANE_COLUMNS
+from worker.store.rest import LANE_COLUMNS
 from worker.store.rows import AdjustmentRow, CommandRow, Head, History, LaneRow
 
 
 async def wake_lanes(connection: AsyncConnection, limit: int = 500) -> int:
     """Make held lanes ready whose hour has come; returns how many. Lanes that are locked wait for the next call."""
-    statement = text("""
+    statement = sql("""
         WITH due AS (
             SELECT account_no FROM lanes WHERE state = 'held' AND wake_at <= now()
             ORDER BY wake_at LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -29,31 +30,27 @@ async def take_ready(
     connection: AsyncConnection, limit: int, *, urgent_only: bool
 ) -> tuple[dict[str, LaneRow], datetime]:
     """Lock the lanes whose turn is next, urgent ones first, passing over those that are locked."""
-    statement = text(f"""
+    statement = sql(f"""
         SELECT {LANE_COLUMNS}, now() AS db_now FROM lanes l
         WHERE l.state = 'ready' {"AND l.urgent" if urgent_only else ""}
         ORDER BY l.urgent DESC, l.ready_at LIMIT :limit FOR UPDATE SKIP LOCKED
     """)
-    return _lanes((await connection.execute(statement, {"limit": limit})).mappings())
+    return _lanes((await connection.execute(statement, {"limit": limit})).all())
 
 
 async def take_silent(connection: AsyncConnection, limit: int) -> tuple[dict[str, LaneRow], datetime]:
     """Lock lanes whose owner's lease has run out."""
-    statement = text(f"""
+    statement = sql(f"""
         SELECT {LANE_COLUMNS}, now() AS db_now FROM lanes l
         WHERE l.state = 'leased' AND l.lease_until < now()
         ORDER BY l.lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
     """)
-    return _lanes((await connection.execute(statement, {"limit": limit})).mappings())
+    return _lanes((await connection.execute(statement, {"limit": limit})).all())
 
 
-def _lanes(rows: object) -> tuple[dict[str, LaneRow], datetime]:
-    found: dict[str, LaneRow] = {}
-    now = datetime.min  # noqa: DTZ901 - nobody looks at it where there are no lanes
-    for row in rows:  # type: ignore[attr-defined]
-        now = row["db_now"]
-        found[row["account_no"]] = LaneRow(**{name: row[name] for name in LANE_CHANGE})
-    return found, now
+def _lanes(rows: Sequence[Any]) -> tuple[dict[str, LaneRow], datetime]:
+    now = rows[-1].db_now if rows else datetime.min  # noqa: DTZ901 - nobody looks at it where there are no lanes
+    return {row.account_no: LaneRow(*row[:-1]) for row in rows}, now
 
 
 async def read_heads(connection: AsyncConnection, lanes: Mapping[str, LaneRow]) -> dict[str, Head]:
@@ -79,7 +76,7 @@ async def read_heads(connection: AsyncConnection, lanes: Mapping[str, LaneRow]) 
 
 
 async def _due_expiries(connection: AsyncConnection, accounts: Sequence[str]) -> list[tuple[AdjustmentRow, CommandRow]]:
-    statement = text(f"""
+    statement = sql(f"""
         SELECT DISTINCT ON (t.account_no) {COMMAND_COLUMNS}, a.adjust_no, a.op_user, a.ended_by
         FROM timers t JOIN temp_adjustments a USING (command_id) JOIN commands c USING (command_id)
         WHERE t.account_no = ANY(:accounts) AND t.state = 'due'
@@ -92,7 +89,7 @@ async def _due_expiries(connection: AsyncConnection, accounts: Sequence[str]) ->
 async def _head_commands(connection: AsyncConnection, lanes: Collection[LaneRow]) -> list[CommandRow]:
     if not lanes:
         return []
-    statement = text(f"""
+    statement = sql(f"""
         SELECT h.* FROM unnest(CAST(:accounts AS text[]), CAST(:heads AS bigint[])) AS given(account_no, head)
         CROSS JOIN LATERAL (
             SELECT {COMMAND_COLUMNS} FROM commands c
@@ -101,7 +98,7 @@ async def _head_commands(connection: AsyncConnection, lanes: Collection[LaneRow]
         ) h
     """)
     given = {"accounts": [lane.account_no for lane in lanes], "heads": [lane.head_position for lane in lanes]}
-    return [command_row(row) for row in (await connection.execute(statement, given)).mappings()]
+    return [CommandRow(*row) for row in await connection.execute(statement, given)]
 
 
 async def read_adjusting(
@@ -110,7 +107,7 @@ async def read_adjusting(
     """Read temporary adjustments, by temp.adjust's id or by number, each with its temp.adjust."""
     if not command_ids and not adjust_nos:
         return []
-    statement = text(f"""
+    statement = sql(f"""
         SELECT {COMMAND_COLUMNS}, a.adjust_no, a.op_user, a.ended_by
         FROM temp_adjustments a JOIN commands c USING (command_id)
         WHERE a.command_id = ANY(:ids) OR a.adjust_no = ANY(:numbers)

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.errors import LostPlaceError
 from worker.ledger.commands import Command, Malformed, Refusal
 from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
-from worker.store.engine import arrays, from_arrays, insert
+from worker.store.arrays import arrays
+from worker.store.engine import from_arrays, insert, sql
 
 PLACE = {"topic": "text", "partition": "int"}
 CHANGE = PLACE | {
@@ -40,7 +40,7 @@ async def read_positions(
     connection: AsyncConnection, places: Collection[TopicPartition] | None = None
 ) -> dict[TopicPartition, Position]:
     """Read the stored positions, of all partitions where none are named; those never read are missing."""
-    rows = (await connection.execute(text("SELECT * FROM offsets ORDER BY topic, partition"))).mappings()
+    rows = (await connection.execute(sql("SELECT * FROM offsets ORDER BY topic, partition"))).mappings()
     return {
         (row["topic"], row["partition"]): Position(
             row["next_offset"],
@@ -63,7 +63,7 @@ async def lock_offsets(
     """
     rows = [{"topic": t, "partition": p, "next_offset": read_from[t, p]} for t, p in sorted(read_from)]
     await insert(connection, "offsets", PLACE | {"next_offset": "bigint"}, rows, on_conflict="ON CONFLICT DO NOTHING")
-    statement = text(f"""
+    statement = sql(f"""
         SELECT o.topic, o.partition, o.epoch, o.next_offset, o.last_offset, o.last_digest, o.refusals_in_row,
                o.stopped_reason
         FROM offsets o JOIN {from_arrays(PLACE)} ON o.topic = given.topic AND o.partition = given.partition
@@ -107,7 +107,7 @@ async def write_offsets(connection: AsyncConnection, offsets: Collection[OffsetR
     changed = ", ".join(f"{name} = given.{name}" for name in CHANGE if name not in PLACE)
     rows = [{name: getattr(row, name) for name in CHANGE} for row in offsets]
     await connection.execute(
-        text(
+        sql(
             f"UPDATE offsets o SET {changed} FROM {from_arrays(CHANGE)} "
             "WHERE o.topic = given.topic AND o.partition = given.partition"
         ),

@@ -5,12 +5,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.records import Headers
+from worker.store.arrays import arrays
 from worker.store.blobs import unpack_headers
-from worker.store.engine import arrays, from_arrays
+from worker.store.engine import from_arrays, sql
 from worker.store.tables import SHARDS
 
 TABLE_OF = {
@@ -51,8 +51,8 @@ async def hold_shards(connection: AsyncConnection, owner: UUID, lease_s: float) 
 
     What is taken from a living relay that holds too many is counted from the next call on: by then it knows.
     """
-    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('relay_shards'))"))
-    statement = text("""
+    await connection.execute(sql("SELECT pg_advisory_xact_lock(hashtext('relay_shards'))"))
+    statement = sql("""
         SELECT shard, owner, lease_until >= now() AS living FROM relay_shards ORDER BY shard
     """)
     rows = list(await connection.execute(statement))
@@ -67,7 +67,7 @@ async def hold_shards(connection: AsyncConnection, owner: UUID, lease_s: float) 
             held[row.owner].append(row.shard)
     surplus = [shard for shards in held.values() for shard in shards[share:]]
     taken = surplus[: share - len(mine)]
-    change = text("""
+    change = sql("""
         UPDATE relay_shards SET owner = CASE WHEN shard = ANY(:mine) THEN CAST(:owner AS uuid) END,
             lease_until = CASE WHEN shard = ANY(:mine) THEN now() + make_interval(secs => :lease_s) END
         WHERE owner = :owner OR shard = ANY(:mine)
@@ -79,13 +79,13 @@ async def hold_shards(connection: AsyncConnection, owner: UUID, lease_s: float) 
 async def leave_shards(connection: AsyncConnection, owner: UUID) -> None:
     """Give up this relay's shards, for others to take at once."""
     await connection.execute(
-        text("UPDATE relay_shards SET owner = NULL, lease_until = NULL WHERE owner = :owner"), {"owner": owner}
+        sql("UPDATE relay_shards SET owner = NULL, lease_until = NULL WHERE owner = :owner"), {"owner": owner}
     )
 
 
 async def read_waiting(connection: AsyncConnection, shards: Collection[int], limit: int) -> list[Waiting]:
     """Read the oldest rows of these shards, with their bytes; accounts with a row set aside are passed over."""
-    statement = text("""
+    statement = sql("""
         SELECT o.outbox_id, o.kind, o.ref_id, o.ordered_by,
                CASE o.kind WHEN 'outcome' THEN convert_to(e.account_no, 'UTF8') WHEN 'dead_letter' THEN r.key
                     ELSE convert_to(a.actor, 'UTF8') END AS key,
@@ -133,14 +133,14 @@ async def mark_published(connection: AsyncConnection, rows: Sequence[Acknowledge
                     published_offset = given.at
                 FROM {from_arrays(ACKNOWLEDGED)} WHERE t.{name} = given.ref_id AND t.published_at IS NULL
             """
-            await connection.execute(text(statement), arrays(ACKNOWLEDGED, of_kind))
+            await connection.execute(sql(statement), arrays(ACKNOWLEDGED, of_kind))
     ids = {"ids": [row.outbox_id for row in rows]}
-    await connection.execute(text("DELETE FROM outbox WHERE outbox_id = ANY(:ids)"), ids)
+    await connection.execute(sql("DELETE FROM outbox WHERE outbox_id = ANY(:ids)"), ids)
 
 
 async def set_aside(connection: AsyncConnection, outbox_id: int, reason: str) -> None:
     """Keep a row that the broker refuses for good; the rows of its account wait behind it."""
-    statement = text("UPDATE outbox SET set_aside_reason = :reason WHERE outbox_id = :outbox_id")
+    statement = sql("UPDATE outbox SET set_aside_reason = :reason WHERE outbox_id = :outbox_id")
     await connection.execute(statement, {"outbox_id": outbox_id, "reason": reason})
 
 

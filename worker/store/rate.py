@@ -1,7 +1,8 @@
 """The fleet's calls per second: one row that every worker borrows from, a chunk at a time."""
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from worker.store.engine import sql
 
 
 async def borrow(connection: AsyncConnection, *, want: int, per_s: float, burst: float, reserve: float) -> int:
@@ -9,7 +10,7 @@ async def borrow(connection: AsyncConnection, *, want: int, per_s: float, burst:
 
     The time is read after the row's lock was had: two that wait for each other must not fill it twice.
     """
-    statement = text("""
+    statement = sql("""
         WITH locked AS (SELECT tokens, filled_at FROM rate FOR UPDATE),
         filled AS (
             SELECT least(CAST(:burst AS float8),

@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.verdicts import Numbers
+from worker.store.engine import sql
 from worker.store.lanes import read_adjusting
 from worker.store.rows import AdjustmentRow, CommandRow
 
@@ -85,7 +86,7 @@ def _by_number(
 async def _read_commands(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, RowMapping]:
     if not ids:
         return {}
-    statement = text("""
+    statement = sql("""
         SELECT i.command_id, i.account_no, i.command_type, i.verdict, c.state,
                coalesce((SELECT jsonb_object_agg(n.kind, n.number) FROM numbers n WHERE n.command_id = i.command_id),
                         '{}') AS made
@@ -100,7 +101,7 @@ async def _read_numbers(
 ) -> dict[tuple[str, str], tuple[str, UUID]]:
     if not given:
         return {}
-    statement = text("""
+    statement = sql("""
         SELECT kind, number, account_no, command_id FROM numbers WHERE kind = ANY(:kinds) AND number = ANY(:numbers)
     """)
     rows = (await connection.execute(statement, {"kinds": list(kinds), "numbers": list(given)})).mappings()

@@ -4,15 +4,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.lanes import LaneState, rest
-from worker.store.engine import arrays, from_arrays
+from worker.store.arrays import arrays
+from worker.store.engine import from_arrays, sql
 from worker.store.rows import LaneRow
 
-LANE_COLUMNS = """l.account_no, l.state, l.fence, l.account_seq, l.head_position, l.next_position, l.urgent, l.ready_at,
-    l.wake_at, l.hold_reason, l.owner, l.lease_until"""
+LANE_COLUMNS = ", ".join(f"l.{name}" for name in LaneRow.__dataclass_fields__)
 LANE_CHANGE = {
     "account_no": "text",
     "state": "text",
@@ -43,18 +42,13 @@ async def lock_lanes(connection: AsyncConnection, accounts: Collection[str]) -> 
 
     Whoever locks more than one lane does it here; two that locked in opposite orders would wait for each other.
     """
-    statement = text(f"""
+    statement = sql(f"""
         SELECT {LANE_COLUMNS}, now() AS db_now FROM lanes l
         WHERE l.account_no = ANY(:accounts) ORDER BY l.account_no FOR UPDATE
     """)
-    found: dict[str, LaneRow] = {}
-    now: datetime | None = None
-    for row in (await connection.execute(statement, {"accounts": sorted(accounts)})).mappings():
-        now = row["db_now"]
-        found[row["account_no"]] = LaneRow(**{name: row[name] for name in LANE_CHANGE})
-    if now is None:
-        now = (await connection.execute(text("SELECT now()"))).scalar_one()
-    return found, now
+    rows = (await connection.execute(statement, {"accounts": sorted(accounts)})).all()
+    now: datetime = rows[-1].db_now if rows else (await connection.execute(sql("SELECT now()"))).scalar_one()
+    return {row.account_no: LaneRow(*row[:-1]) for row in rows}, now
 
 
 async def rest_lanes(
@@ -92,7 +86,7 @@ async def write_lanes(connection: AsyncConnection, lanes: Collection[LaneRow]) -
     changed = ", ".join(f"{name} = given.{name}" for name in LANE_CHANGE if name != "account_no")
     rows = [{name: getattr(lane, name) for name in LANE_CHANGE} for lane in lanes]
     await connection.execute(
-        text(f"UPDATE lanes l SET {changed} FROM {from_arrays(LANE_CHANGE)} WHERE l.account_no = given.account_no"),
+        sql(f"UPDATE lanes l SET {changed} FROM {from_arrays(LANE_CHANGE)} WHERE l.account_no = given.account_no"),
         arrays(LANE_CHANGE, rows),
     )
 
@@ -102,7 +96,7 @@ async def _what_waits(
 ) -> dict[str, tuple[int | None, bool | None, bool]]:
     """Per account: place of the next command that waits, from `heads` on, whether it is urgent, whether an expiry is due."""
     columns = {"account_no": "text", "head": "bigint"}
-    statement = text(f"""
+    statement = sql(f"""
         SELECT given.account_no, h.position, h.urgent,
                EXISTS (SELECT 1 FROM timers t WHERE t.account_no = given.account_no AND t.state = 'due') AS expiry_due
         FROM {from_arrays(columns)}

@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from worker.store.engine import arrays, from_arrays
+from worker.store.arrays import arrays
+from worker.store.engine import from_arrays
 from worker.store.shown import Shown, all_shown, text_of
 
 PLACE = {"topic": "text", "partition": "int", "at": "bigint"}

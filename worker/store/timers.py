@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.lanes import LaneState
+from worker.store.engine import sql
 from worker.store.rest import lock_lanes, write_lanes
 
 
@@ -27,7 +27,7 @@ async def read_due(connection: AsyncConnection, limit: int) -> list[DueTimer]:
 
     The index on (wake_at, command_id) ends the walk at now; `clock_timestamp()` would walk it to its end.
     """
-    statement = text("""
+    statement = sql("""
         SELECT command_id, account_no, kind, due_at FROM timers
         WHERE state = 'armed' AND wake_at <= now() ORDER BY wake_at, command_id LIMIT :limit
     """)
@@ -36,7 +36,7 @@ async def read_due(connection: AsyncConnection, limit: int) -> list[DueTimer]:
 
 async def seconds_to_next(connection: AsyncConnection) -> float | None:
     """Seconds until the next timer's time; None when none is armed."""
-    statement = text("""
+    statement = sql("""
         SELECT extract(epoch FROM wake_at - now()) FROM timers
         WHERE state = 'armed' ORDER BY wake_at, command_id LIMIT 1
     """)
@@ -47,7 +47,7 @@ async def seconds_to_next(connection: AsyncConnection) -> float | None:
 async def make_due(connection: AsyncConnection, timers: Sequence[DueTimer]) -> int:
     """Make these expiries the next turns of their lanes; returns how many were still armed and due."""
     lanes, now = await lock_lanes(connection, {timer.account_no for timer in timers})
-    statement = text("""
+    statement = sql("""
         UPDATE timers SET state = 'due'
         WHERE command_id = ANY(:ids) AND state = 'armed' AND kind = 'expire' AND wake_at <= now()
         RETURNING account_no
@@ -64,5 +64,5 @@ async def make_due(connection: AsyncConnection, timers: Sequence[DueTimer]) -> i
 
 async def rearm(connection: AsyncConnection, command_id: UUID, wake_at: datetime) -> None:
     """Let a watch look again at `wake_at`."""
-    statement = text("UPDATE timers SET wake_at = :wake_at WHERE command_id = :command_id")
+    statement = sql("UPDATE timers SET wake_at = :wake_at WHERE command_id = :command_id")
     await connection.execute(statement, {"command_id": command_id, "wake_at": wake_at})

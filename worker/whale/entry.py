@@ -14,6 +14,7 @@ from worker.whale.wire import Envelope, Exchange
 
 TAG_PREFIX = "lw1:"
 REFUSED_CODES = frozenset({"PARAM_ERROR", "STOCK_NOT_EXISTS"})  # inner words that are final wherever they appear
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 DONE_CODES = frozenset({"0", "SUCCESS"})
 
 
@@ -116,8 +117,7 @@ def objection(envelope: Envelope, final_codes: frozenset[str], success: frozense
 def json_request(method: str, path: str, fields: Mapping[str, Any]) -> Request:
     """Return a request with a JSON body: fields in the order given, absent ones (None) left out, the same bytes always."""
     present = {name: value for name, value in fields.items() if value is not None}
-    body = json.dumps(present, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    return Request(method, path, "", body)
+    return Request(method, path, "", _encode(present).encode())
 
 
 def query_request(method: str, path: str, fields: Mapping[str, str | None]) -> Request:
