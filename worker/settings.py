@@ -168,7 +168,8 @@ class Settings(BaseModel):
         120.0, description="how long after its last byte may have left a call may still take effect"
     )
     open_doubts_max: CountOrNone = Field(
-        None, description="above so many open doubts new writes of that operation wait until a person resumes; or none"
+        None,
+        description="not in effect yet: above so many open doubts new writes of that operation will wait; or none",
     )
     sweep_grace_s: NotNegative = Field(
         120.0, description="how long after its hour the brokerage may take to end a temporary adjustment by itself"

@@ -108,7 +108,7 @@ class Worker:
     def _lanes(self, engine: AsyncEngine, client: WhaleClient) -> Lanes:
         settings = self._settings
         return Lanes(
-            Claim(engine, settings, self._owner),
+            Claim(engine, settings, self._owner, self._log),
             Effect(client, settings, self._metrics),
             Finish(engine, settings, self._metrics, self._log),
             Permits(engine, settings),

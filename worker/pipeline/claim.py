@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from structlog.typing import FilteringBoundLogger
 
 from worker import clock
-from worker.errors import PartUnavailableError
-from worker.ledger.decide import Known, LookAt, Reject, Send
+from worker.errors import DataRefusedError, PartUnavailableError
+from worker.ledger.decide import Known, LookAt, Park, Reject, Send
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import NotSent, Numbers, Unreadable
@@ -23,10 +24,12 @@ from worker.store.attempts import open_attempts
 from worker.store.blobs import to_json
 from worker.store.conclude import Batch, Conclusion, conclude, end_adjustment
 from worker.store.engine import transaction
-from worker.store.lanes import read_heads, take_ready
+from worker.store.lanes import put_off_first, read_heads, take_ready
 from worker.store.references import Ending, Target, Unusable, read_endings, resolve
 from worker.store.rows import CommandRow, Head, LaneRow
 from worker.whale.operations import REGISTRY, Intent, Operation, Variants, tag
+
+PUT_OFF = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,29 @@ class ClaimUnsureError(PartUnavailableError):
 class Claim:
     """Takes turns for one worker process, which `owner` names."""
 
-    def __init__(self, engine: AsyncEngine, settings: Settings, owner: UUID) -> None:
-        self._engine, self._settings, self._owner = engine, settings, owner
+    def __init__(self, engine: AsyncEngine, settings: Settings, owner: UUID, log: FilteringBoundLogger) -> None:
+        self._engine, self._settings, self._owner, self._log = engine, settings, owner, log
         self._variants = Variants(settings.whale_api_version, settings.whale_temp_route, settings.whale_withdraw_ids)
 
     async def claim(self, limit: int, *, urgent_only: bool = False) -> Claimed:
-        """Take up to `limit` lanes. Raises ClaimUnsureError where it is not known whether they were taken."""
+        """Take up to `limit` lanes. Raises ClaimUnsureError where it is not known whether they were taken.
+
+        Where the database refuses what a claim would write, lanes are taken one by one, and the one to blame is put off:
+        it stops nobody else.
+        """
+        try:
+            return await self._claim(limit, urgent_only=urgent_only)
+        except DataRefusedError as error:
+            if limit > 1:
+                return await self.claim(1, urgent_only=urgent_only)
+            async with transaction(self._engine) as connection:
+                account_no = await put_off_first(
+                    connection, PUT_OFF, f"the claim cannot be written: {error}", urgent_only=urgent_only
+                )
+            self._log.error("claim.put_off", account_no=account_no, why=str(error))
+            return Claimed((), 1)
+
+    async def _claim(self, limit: int, *, urgent_only: bool) -> Claimed:
         began_s = clock.boot_s()
         turns: list[Turn] = []
         try:
@@ -125,10 +145,10 @@ class Claim:
             case Send() if decision.at <= batch.now:
                 if any(a.known in (Known.OPEN, Known.IN_DOUBT) for a in history.attempts):
                     return self._turn(batch, head, WRITE, intent, began_s, decision.no_later_than)
-                reject = self._objection(command, target, ends, intent, batch.now)
-                if reject is None:
+                instead = self._objection(command, target, ends, intent, batch.now) or self._unbuildable(head, intent)
+                if instead is None:
                     return self._turn(batch, head, WRITE, intent, began_s, command.not_after)
-                conclusion = replace(conclusion, decision=reject)
+                conclusion = replace(conclusion, decision=instead)
             case _:
                 pass
         conclude(batch, conclusion, turn_ends=True)
@@ -152,6 +172,15 @@ class Claim:
             return Reject("ALREADY_ENDED", message, "policy", "payload.adjust")
         refusal = REGISTRY[command.command_type].refuse_before_call(intent, self._variants)
         return Reject(refusal.code, refusal.message, "policy", refusal.field) if refusal else None
+
+    def _unbuildable(self, head: Head, intent: Intent) -> Park | None:
+        """Say why no request can be made of a command; a person must see it, and no other lane waits for that."""
+        try:
+            _operation_of(head).build(intent, self._variants)
+        except (KeyError, TypeError, ValueError) as error:
+            self._log.exception("claim.unbuildable", command_id=str(head.command.command_id))
+            return Park(f"no request can be made of it: {error}", in_doubt=False)
+        return None
 
     def _turn(
         self, batch: Batch, head: Head, kind: str, intent: Intent, began_s: float, no_later_than: datetime | None

@@ -100,7 +100,7 @@ async def silence_attempts(
         )
         UPDATE attempts a SET known = CASE WHEN a.kind = 'look' THEN 'unreadable' ELSE 'in_doubt' END,
             rule = '{OWNER_SILENT}', message = 'the worker that made the call fell silent',
-            reported_at = CASE WHEN a.kind = 'look' THEN :now END
+            reported_at = :now
         FROM turns WHERE a.command_id = turns.command_id AND a.account_no = turns.account_no
             AND a.fence = turns.fence AND a.known = 'open'
         RETURNING a.account_no, a.kind, a.command_id

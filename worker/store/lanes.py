@@ -1,7 +1,7 @@
 """Lanes between turns: woken, taken under a lease, and taken back from owners that fell silent."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +36,17 @@ async def take_ready(
         ORDER BY l.urgent DESC, l.ready_at LIMIT :limit FOR UPDATE SKIP LOCKED
     """)
     return _lanes((await connection.execute(statement, {"limit": limit})).all())
+
+
+async def put_off_first(connection: AsyncConnection, by: timedelta, reason: str, *, urgent_only: bool) -> str | None:
+    """Hold the lane that `take_ready` would give first; returns its account."""
+    lanes, _ = await take_ready(connection, 1, urgent_only=urgent_only)
+    statement = sql("""
+        UPDATE lanes SET state = 'held', ready_at = NULL, wake_at = now() + :by, hold_reason = :reason
+        WHERE account_no = ANY(:accounts)
+    """)
+    await connection.execute(statement, {"by": by, "reason": reason, "accounts": list(lanes)})
+    return next(iter(lanes), None)
 
 
 async def take_silent(connection: AsyncConnection, limit: int) -> tuple[dict[str, LaneRow], datetime]:

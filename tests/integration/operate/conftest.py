@@ -72,7 +72,7 @@ class Desk:
         metrics, log = Metrics(), structlog.get_logger()
         options = Options(frozenset(), 1000, accepted_notice=False)
         self._accept = Accept(engine, TOPIC_TYPES, options, metrics, log, lambda: None)
-        self._claim = Claim(engine, self.settings, clock.new_id())
+        self._claim = Claim(engine, self.settings, clock.new_id(), structlog.get_logger())
         self._finish = Finish(engine, self.settings, metrics, log)
 
     async def send(self, type_: str, payload: Mapping[str, Any] | None = None, **fields: Any) -> UUID:

@@ -1,15 +1,19 @@
 """Turns: who may take them, what is written before anything is sent, and what needs no call."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
+from schemas.outcomes import OutcomeType, event_id
 from tests.integration.store.world import DOUBT, FAILED, UNSENT, World, done
 from tests.support.commands import new_account
 from worker import clock
 from worker.ledger.verdicts import Absent, Numbers
 from worker.pipeline.turn import EXPIRY, LOOK, WRITE
+from worker.whale.operations import REGISTRY
 
 
 @pytest.fixture
@@ -290,3 +294,38 @@ async def test_a_resend_is_byte_for_byte_what_was_sent(world: World, account: st
     await world.wake()
     again = await world.claim_one()
     assert (again.kind, again.number, again.request) == (WRITE, 2, first.request)
+
+
+async def test_a_command_that_the_database_refuses_stops_no_other_lane(world: World, account: str) -> None:
+    command_id = await world.accept_new("cash.adjust", account, not_after="2020-01-01T00:00:00Z")
+    await world.sql(
+        "INSERT INTO outcomes (event_id, account_no, account_seq, type, command_id, recorded_at, value, headers) "
+        "VALUES (:event_id, 'OTHER', 1, 'command.rejected', :command_id, now(), '', '')",
+        event_id=event_id(OutcomeType.REJECTED, UUID(command_id)),
+        command_id=UUID(command_id),
+    )
+    other = new_account()
+    await world.accept_new("cash.adjust", other)
+    taken = [turn for _ in range(3) for turn in await world.claim()]
+    assert [turn.command.account_no for turn in taken] == [other]
+    lane = await world.one("SELECT state, hold_reason FROM lanes WHERE account_no = :account", account=account)
+    assert lane.state == "held"
+    assert "cannot be written" in lane.hold_reason
+
+
+async def test_a_command_of_which_no_request_can_be_made_is_parked(
+    world: World, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        raise ValueError("no such variant")
+
+    adjusting = REGISTRY["cash.adjust"]
+    monkeypatch.setattr("worker.pipeline.claim.REGISTRY", {**REGISTRY, "cash.adjust": replace(adjusting, build=broken)})
+    await world.accept_new("cash.adjust", account)
+    await world.accept_new("position.adjust", account)
+    assert await world.claim() == []
+    [turn] = await world.claim()
+    assert turn.command.command_type == "position.adjust"
+    [told] = await world.outcomes(account)
+    assert told["type"] == "command.parked"
+    assert "no such variant" in told["error"]["message"]

@@ -81,7 +81,7 @@ class World:
         return str(command["command_id"])
 
     async def claim(self, *, owner: UUID | None = None, limit: int = 100) -> Sequence[Turn]:
-        return (await Claim(self.engine, self.settings, owner or self.owner).claim(limit)).turns
+        return (await Claim(self.engine, self.settings, owner or self.owner, structlog.get_logger()).claim(limit)).turns
 
     async def claim_one(self) -> Turn:
         [turn] = await self.claim()
