@@ -94,7 +94,10 @@ async def test_an_answer_that_comes_after_the_takeover_is_recorded_as_evidence(
         start_worker(settings=CHAOS)
         stories = "SELECT state FROM commands WHERE command_id = %s"
         wait_until(lambda: database.scalar(stories, keyed["command_id"]) == "succeeded")
-        wait_until(lambda: database.scalar(stories, unkeyed["command_id"]) == "parked")
+        wait_until(
+            lambda: database.scalar(stories, unkeyed["command_id"]) == "parked",
+            message=lambda: f"what has no key is parked, not sent again: {len(brokerage.calls())} calls",
+        )
         let_in()
         wait_until(lambda: database.scalar(stories, unkeyed["command_id"]) == "succeeded")
         told = await hear(kafka, applied_topics, brokerage, [keyed, unkeyed], sent)
