@@ -7,6 +7,7 @@ Digits beyond microseconds are cut off, so an instant is never read as later tha
 
 import re
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
@@ -31,6 +32,7 @@ def instant(text: str) -> datetime:
         raise ValueError(text) from error
 
 
+@lru_cache(maxsize=4096)  # an outcome names the same few instants again, and so do its neighbours in a batch
 def written(at: datetime) -> str:
     """Write an instant as RFC 3339 in UTC with microseconds and `Z`."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

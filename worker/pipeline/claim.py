@@ -5,7 +5,7 @@ horizon has passed) is concluded here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from worker.ledger.verdicts import NotSent, Numbers, Unreadable
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
 from worker.store.attempts import open_attempts
-from worker.store.blobs import to_json
+from worker.store.blobs import members, to_json
 from worker.store.conclude import Batch, Conclusion, conclude, end_adjustment
 from worker.store.engine import transaction
 from worker.store.lanes import put_off_first, read_heads, take_ready
@@ -230,7 +230,7 @@ class Claim:
             "send_before_at": turn.opened_at + timedelta(seconds=turn.deadline_s),
             "lease_until": lane.lease_until,
             "horizon_at": turn.horizon_at,
-            "numbers": to_json(asdict(turn.intent.target)) if turn.intent.target else None,
+            "numbers": to_json(members(turn.intent.target)) if turn.intent.target else None,
         }
         if request is not None:
             row |= {"method": request.method, "path": request.path, "query": request.query, "body": request.body}

@@ -1,6 +1,5 @@
 """What came of a turn, as it is stored with its attempt and as the decision reads it."""
 
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -9,7 +8,7 @@ from worker.ledger.verdicts import Absent, Confirmed, InDoubt, NotSent, Numbers,
 from worker.ledger.verdicts import Ended as OrderEnded
 from worker.pipeline.turn import Ended, late_apply
 from worker.settings import Settings
-from worker.store.blobs import to_json
+from worker.store.blobs import members, to_json
 
 
 def report(ended: Ended, at: datetime, settings: Settings) -> Attempt:
@@ -80,4 +79,4 @@ def _filled(numbers: Numbers, target: Numbers | None) -> Numbers:
 
 
 def _json(numbers: Numbers) -> str | None:
-    return to_json(asdict(numbers))
+    return to_json(members(numbers))

@@ -33,6 +33,11 @@ def unpack_headers(packed: bytes) -> Headers:
     return tuple((name or b"", value) for name, value in zip(parts[::2], parts[1::2], strict=True))
 
 
+def members(row: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a dataclass's members by name; `asdict` would copy what they hold, all the way down."""
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
+
+
 def to_json(value: Any) -> str | None:  # noqa: ANN401
     """Write a value for a jsonb parameter; None is NULL."""
     return None if value is None else _encode(value)

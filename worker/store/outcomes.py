@@ -1,12 +1,12 @@
 """Outcomes: composed and serialised once, with the fact, and put into the outbox."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from schemas.outcomes import Error, Outcome, OutcomeType, Result, Source, Timing, cloud_event_headers, event_id
-from worker.store.blobs import pack_headers, to_json
+from worker.store.blobs import members, pack_headers, to_json
 from worker.store.facts import Facts
 from worker.store.rows import CommandRow, LaneRow
 
@@ -82,11 +82,13 @@ def store(facts: Facts, outcome: Outcome, traceparent: str | None) -> None:
 def stored(result: Result | None, error: Error | None) -> dict[str, str | None]:
     """Return result and error as `command_ids` keeps them for duplicates."""
     kept = (
-        None if result is None else asdict(result) | {"expires_at": result.expires_at and result.expires_at.isoformat()}
+        None
+        if result is None
+        else members(result) | {"expires_at": result.expires_at and result.expires_at.isoformat()}
     )
     return {
         "result": to_json(kept),
-        "error": to_json(asdict(error)) if error else None,
+        "error": to_json(members(error)) if error else None,
     }
 
 
