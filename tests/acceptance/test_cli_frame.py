@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.support import Topics, command, create_topics, produce, read_records, wait_until
+from tests.support import Topics, create_topics, new_command, produce, read_records, wait_until
 from tests.support.worker import CHECKOUT, KEYS, clean_env, run_worker_cli
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -203,7 +203,7 @@ def lines_of(*commands: object) -> str:
 def test_commands_are_sent_in_their_places_with_their_keys(
     kafka: str, topics: Topics, kafka_env: dict[str, str], tmp_path: Path
 ) -> None:
-    sent = [command("cash.adjust", "H1"), command("cash.freeze", "H2"), command("order.place", "H1")]
+    sent = [new_command("cash.adjust", "H1"), new_command("cash.freeze", "H2"), new_command("order.place", "H1")]
     file = tmp_path / "commands.jsonl"
     file.write_text(lines_of(sent[0], "", *sent[1:]).replace("\n", "\r\n"))
     done = run_worker_cli("send", str(file), env=kafka_env)
@@ -219,9 +219,11 @@ def test_commands_are_sent_in_their_places_with_their_keys(
 
 
 def test_a_file_with_a_wrong_line_is_refused_whole(kafka: str, topics: Topics, kafka_env: dict[str, str]) -> None:
-    wrong = command("cash.adjust", "H1")
+    wrong = new_command("cash.adjust", "H1")
     wrong["payload"]["amount"] = 1000
-    done = run_worker_cli("send", "-", stdin=lines_of(command("cash.adjust", "H1"), wrong, "nonsense"), env=kafka_env)
+    done = run_worker_cli(
+        "send", "-", stdin=lines_of(new_command("cash.adjust", "H1"), wrong, "nonsense"), env=kafka_env
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert re.search(r"(?m)^line 2: FIELD_TYPE: payload\.amount", done.stderr)
     assert re.search(r"(?m)^line 3: MALFORMED", done.stderr)
@@ -242,7 +244,7 @@ def test_unchecked_lines_are_sent_as_they_are(kafka: str, topics: Topics, kafka_
 def test_a_topic_that_does_not_exist_is_named_and_not_created(kafka: str, topics: Topics) -> None:
     env = clean_env({"LEDGER_KAFKA_BOOTSTRAP_SERVERS": kafka, **topics.env()})
     for arguments in (("tail",), ("send", "-")):
-        done = run_worker_cli(*arguments, stdin=lines_of(command("cash.adjust", "H1")), env=env)
+        done = run_worker_cli(*arguments, stdin=lines_of(new_command("cash.adjust", "H1")), env=env)
         assert done.returncode == 1
         assert "topics apply" in done.stderr.splitlines()[-1]
 

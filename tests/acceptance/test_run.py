@@ -120,7 +120,10 @@ def test_while_the_brokerage_lets_nobody_in_it_waits_says_why_and_goes_on_by_its
             worker.wait_ready()
             outcomes = upstream.answered(*commands)
             for command in commands:
-                assert types_of(outcomes, command) == ["command.succeeded"]
+                # on a busy machine a call may pass its deadline: then a notice comes first
+                assert [one for one in types_of(outcomes, command) if one != "command.in_doubt"] == [
+                    "command.succeeded"
+                ]
                 assert len(brokerage.effects(account_no=command["account_no"])) == 1
             written = len(brokerage.calls(operation="cash.adjust")) - writes
             assert written <= 2 * len(commands), "a paused client does not knock with commands"

@@ -181,7 +181,9 @@ async def test_each_of_many_timers_is_expired_once_and_not_early_by_several_work
     told = await hear(kafka, applied_topics, brokerage, commands, sent, until=all_expired(commands))
     assert_clean(told)
     by = [one["result"]["ended_by"] for one in expiries(list(told.outcomes)).values()]
-    assert set(by) <= {"timer", "unknown"}
+    # what the killed worker had taken may come after the brokerage's own sweep
+    assert set(by) <= {"timer", "brokerage", "unknown"}
+    assert "timer" in by
 
 
 async def test_no_expiry_is_early_though_the_clock_of_its_worker_is_ahead(
