@@ -77,7 +77,7 @@ class Kafka:
         self.program.kill()
 
     def _format(self) -> None:
-        text = _properties(self._port, free_port(), self._folder / "data")
+        text = _properties(self._port, free_port(other_than=self._port), self._folder / "data")
         draft = self._folder / "draft.properties"
         draft.write_text(text)
         options = ("--standalone", "-t", _cluster_id(), "-c", draft)

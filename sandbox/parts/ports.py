@@ -10,10 +10,12 @@ _PORT_MAX = 32_000  # below Linux's range for outgoing connections, so that nobo
 _DRAWS_MAX = 200
 
 
-def free_port() -> int:
+def free_port(other_than: int | None = None) -> int:
     """Return a port that nothing listens on now; stays free over a restart of its owner, but is not reserved."""
     for _ in range(_DRAWS_MAX):
         port = _PORT_MIN + secrets.randbelow(_PORT_MAX - _PORT_MIN)
+        if port == other_than:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

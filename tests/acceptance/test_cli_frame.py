@@ -275,7 +275,13 @@ def test_tail_follows_from_now_and_ctrl_c_ends_it_quietly(
     out, err = tmp_path / "out", tmp_path / "err"
     with out.open("w") as stdout, err.open("w") as stderr:
         following = subprocess.Popen(
-            [sys.executable, "-m", "worker", "tail"], cwd=CHECKOUT, env=kafka_env, stdout=stdout, stderr=stderr
+            [sys.executable, "-m", "worker", "tail"],
+            cwd=CHECKOUT,
+            env=kafka_env,
+            stdout=stdout,
+            stderr=stderr,
+            # a shell's background job, as tests may be, hands on that Ctrl-C is ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
     try:
         wait_until(lambda: "following" in err.read_text(), 30)
