@@ -24,6 +24,14 @@ class Numbers:
     serial_num: str | None = None
     order_id: str | None = None
 
+    def filled_from(self, named: "Numbers | None") -> "Numbers":
+        """Take from what the call named whatever the answer names not."""
+        if named is None:
+            return self
+        return Numbers(
+            self.adjust_no or named.adjust_no, self.serial_num or named.serial_num, self.order_id or named.order_id
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -24,7 +24,7 @@ def report(ended: Ended, at: datetime, settings: Settings) -> Attempt:
         rule=row["rule"],
         code=row.get("code") or "",
         message=row["message"] or "",
-        numbers=_filled(numbers, ended.turn.intent.target),
+        numbers=numbers.filled_from(ended.turn.intent.target),
         retry_at=row.get("retry_at"),
     )
 
@@ -44,7 +44,7 @@ def report_row(ended: Ended, at: datetime, settings: Settings) -> dict[str, Any]
     }
     match found:
         case Confirmed():
-            numbers = _filled(found.numbers, turn.intent.target)
+            numbers = found.numbers.filled_from(turn.intent.target)
             return row | {"known": Known.CONFIRMED, "rule": found.rule, "message": None, "numbers": _json(numbers)}
         case Refused():
             return row | {"known": Known.REFUSED, "rule": found.rule, "code": found.code, "message": found.message}
@@ -55,7 +55,7 @@ def report_row(ended: Ended, at: datetime, settings: Settings) -> dict[str, Any]
             retry_at = None if wait is None else at + timedelta(seconds=wait)
             return row | {"known": Known.NOT_SENT, "rule": found.rule, "message": found.message, "retry_at": retry_at}
         case Seen():
-            numbers = _filled(found.numbers, turn.intent.target)
+            numbers = found.numbers.filled_from(turn.intent.target)
             return row | {"known": Sight.SEEN, "message": found.note, "numbers": _json(numbers)}
         case Absent():
             return row | {"known": Sight.ABSENT, "message": found.note}
@@ -65,17 +65,6 @@ def report_row(ended: Ended, at: datetime, settings: Settings) -> dict[str, Any]
             return row | {"known": Sight.UNREADABLE, "message": found.note}
         case _:
             assert_never(found)
-
-
-def _filled(numbers: Numbers, target: Numbers | None) -> Numbers:
-    """Fill in the number that the call named where the answer names none."""
-    if target is None:
-        return numbers
-    return Numbers(
-        numbers.adjust_no or target.adjust_no,
-        numbers.serial_num or target.serial_num,
-        numbers.order_id or target.order_id,
-    )
 
 
 def _json(numbers: Numbers) -> str | None:

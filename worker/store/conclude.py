@@ -107,7 +107,7 @@ def _go_on(batch: Batch, conclusion: Conclusion, hold: Hold, *, ends: bool) -> N
 
 def _succeed(batch: Batch, lane: LaneRow, conclusion: Conclusion, decision: Succeed) -> None:
     command = conclusion.command
-    numbers = _merged(decision.numbers, conclusion.attempts)
+    numbers = decision.numbers.filled_from(conclusion.attempts[-1].numbers if conclusion.attempts else None)
     result = Result(
         adjust_no=numbers.adjust_no,
         serial_num=numbers.serial_num,
@@ -329,14 +329,6 @@ def _tell(
 
 def _first_sent(attempts: Sequence[Attempt]) -> datetime | None:
     return next((a.opened_at for a in attempts if a.known is not Known.NOT_SENT), None)
-
-
-def _merged(numbers: Numbers, attempts: Sequence[Attempt]) -> Numbers:
-    """Numbers that the answer left out are those that the request named."""
-    named = attempts[-1].numbers if attempts else Numbers()
-    return Numbers(
-        numbers.adjust_no or named.adjust_no, numbers.serial_num or named.serial_num, numbers.order_id or named.order_id
-    )
 
 
 def _change(conclusion: Conclusion, state: str, finished_at: datetime | None = None) -> dict[str, object]:
