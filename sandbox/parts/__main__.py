@@ -30,9 +30,9 @@ def main() -> int:
                 "database_url": parts.postgres.url,
                 "brokerage_url": parts.brokerage.url,
             }
+            signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before anybody who reads the line can end us
             sys.stdout.write(json.dumps(told) + "\n")
             sys.stdout.flush()
-            signal.pthread_sigmask(signal.SIG_BLOCK, ends)
             signal.sigwait(ends)
     except PartsError as error:
         sys.stderr.write(f"{error}\n")

@@ -131,7 +131,7 @@ def test_while_the_brokerage_lets_nobody_in_it_waits_says_why_and_goes_on_by_its
 def test_what_is_refused_at_the_door_for_one_command_alone_stops_no_other(
     start_worker: Callable[..., WorkerProcess], upstream: Upstream, brokerage: SandboxClient
 ) -> None:
-    worker = start_worker(settings=QUICK)
+    worker = start_worker(settings=PATIENT)
     badly_signed, lost_path, other = (new_command("cash.adjust", new_account()) for _ in range(3))
     alone = {"operation": "cash.adjust", "account_no": badly_signed["account_no"], "status": 403, "code": 403201}
     brokerage.fault("refused", times=-1, **alone)
