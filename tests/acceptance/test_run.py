@@ -126,6 +126,7 @@ def test_while_the_brokerage_lets_nobody_in_it_waits_says_why_and_goes_on_by_its
                 assert len(brokerage.effects(account_no=command["account_no"])) == 1
             written = len(brokerage.calls(operation="cash.adjust")) - writes
             assert written <= 2 * len(commands), "a paused client does not knock with commands"
+    assert "403202" not in {str(call["answer"]["code"]) for call in brokerage.calls(operation="cash.adjust")}
 
 
 def test_what_is_refused_at_the_door_for_one_command_alone_stops_no_other(

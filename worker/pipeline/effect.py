@@ -1,18 +1,20 @@
 """Fourth stage: one signed call, once; or one look. The last thing before its first byte is a glance at `send_before`."""
 
+import asyncio
 from dataclasses import replace
 from typing import assert_never
 
 from worker import clock
+from worker.ledger.backoff import NEW_SECOND_S
 from worker.ledger.decide import SIGNATURE_ALONE
-from worker.ledger.verdicts import NotSent, Pause, Verdict
+from worker.ledger.verdicts import InDoubt, NotSent, Pause, Verdict
 from worker.observe.metrics import Metrics
 from worker.pipeline.turn import LOOK, Ended, Turn
 from worker.settings import Settings
 from worker.whale.client import WhaleClient
 from worker.whale.operations import REGISTRY, LookInput, Variants
 from worker.whale.probes import credentials_check
-from worker.whale.verdict import judge
+from worker.whale.verdict import REPEATED_RULE, judge
 from worker.whale.wire import Answer, Exchange, NoAnswer, clean
 
 ANSWER_KEPT_BYTES = 16_384
@@ -68,11 +70,17 @@ class Effect:
 
     async def check_credentials(self, account_no: str) -> NotSent | None:
         """Make one signed read; None when the brokerage takes our signature, key, token and address."""
-        exchange = await self._client.read(credentials_check(account_no))
-        read = judge(READ, exchange, frozenset())
+        exchange, read = await self._read(account_no)
+        if isinstance(read, InDoubt) and read.rule == REPEATED_RULE:
+            await asyncio.sleep(NEW_SECOND_S)  # an equal read went out in the same second and had the same signature
+            exchange, read = await self._read(account_no)
         if isinstance(read, NotSent) and (read.pause is not None or isinstance(exchange, NoAnswer)):
             return read
         return None
+
+    async def _read(self, account_no: str) -> tuple[Exchange, Verdict]:
+        exchange = await self._client.read(credentials_check(account_no))
+        return exchange, judge(READ, exchange, frozenset())
 
     def _ended(self, turn: Turn, exchange: Exchange, verdict: Verdict, began_s: float) -> Ended:
         now_s = clock.boot_s()

@@ -15,6 +15,7 @@ RETRY_AFTER_S_MAX: Final = 300.0
 ADDRESS_CODES: Final = frozenset({"403203", "403205", "403305"})
 SIGNATURE_CODE: Final = "403201"
 REPEATED_CODE: Final = "403202"
+REPEATED_RULE: Final = f"code_{REPEATED_CODE}"
 # Documented elsewhere as the state of one user or account, so not a reason to stop everybody.
 NOT_ABOUT_THE_TOKEN: Final = frozenset({"401011", "401033", "401040", "401045", "401047"})
 
@@ -78,7 +79,7 @@ def _by_code(answer: Answer, envelope: Envelope, final_codes: frozenset[str]) ->
     if code == SIGNATURE_CODE:
         return NotSent(f"code_{code}", told, pause=Pause.SIGNATURE)
     if code == REPEATED_CODE:
-        return InDoubt(f"code_{code}", told)
+        return InDoubt(REPEATED_RULE, told)
     if _is_about_the_token(answer.status, code):
         return NotSent("token_refused", told, pause=Pause.CREDENTIALS)
     if _is_of_class(code, "429"):
