@@ -1,10 +1,10 @@
 """What the worker publishes about a command: one JSON object per fact, with CloudEvents headers, in stable bytes.
 
-Plain dataclasses, for thousands are written each second. Body and headers are written once, when the fact is recorded,
-and stored; the same values give the same bytes.
+Plain dataclasses, for thousands are written each second; the three that every outcome needs are not frozen, for a frozen
+one takes three times as long to make. Body and headers are written once, when the fact is recorded, and stored; the
+same values give the same bytes.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,10 +12,11 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from schemas.codes import Origin
+from schemas.compact import compact
 from schemas.times import written, written_whole
 
 EVENT_NAMESPACE = UUID("5b0f3c0e-8d0a-5e0c-9a55-0d9b7c1f6f21")
-CE_SOURCE = "/ledger-worker"
+CE_SOURCE = b"/ledger-worker"
 
 EndedBy = Literal["timer", "command", "brokerage", "unknown"]
 Basis = Literal["answer", "inferred", "person"]
@@ -42,6 +43,7 @@ class OutcomeType(StrEnum):
 
 
 _TERMINAL = frozenset({OutcomeType.SUCCEEDED, OutcomeType.REJECTED, OutcomeType.EXPIRED})
+_CE_TYPES = {kind: f"ledger.{kind}.v1".encode() for kind in OutcomeType}
 _BY_SOURCE = frozenset({OutcomeType.DUPLICATE, OutcomeType.CONFLICTED})
 _BY_ATTEMPT = frozenset({OutcomeType.IN_DOUBT, OutcomeType.PARKED})
 
@@ -56,7 +58,7 @@ class Position:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """Where the record lies, as consumers see it."""
 
@@ -87,7 +89,7 @@ class Error:
     field: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Timing:
     """When the command was accepted, its first call made, and its last answer received."""
 
@@ -96,7 +98,7 @@ class Timing:
     answered_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """One fact about a command; every member is written, null rather than absent, in this sequence.
 
@@ -124,7 +126,7 @@ class Outcome:
 
     def to_bytes(self) -> bytes:
         """Write the compact JSON, UTF-8. A lone surrogate, which only the brokerage could send, becomes `?`."""
-        return _encode(_as_json(self)).encode("utf-8", "replace")
+        return compact(_as_json(self))
 
 
 def event_id(
@@ -155,30 +157,27 @@ def event_id(
 def cloud_event_headers(outcome: Outcome, traceparent: str | None = None) -> Headers:
     """Return the CloudEvents 1.0 binary-mode headers, in a fixed sequence."""
     named = [
-        ("content-type", "application/json"),
-        ("ce_specversion", "1.0"),
-        ("ce_id", str(outcome.event_id)),
+        ("content-type", b"application/json"),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(outcome.event_id).encode()),
         ("ce_source", CE_SOURCE),
-        ("ce_type", f"ledger.{outcome.type}.v1"),
-        ("ce_subject", outcome.account_no),
-        ("ce_time", written(outcome.occurred_at)),
-        ("ce_causationid", str(outcome.command_id)),
+        ("ce_type", _CE_TYPES[outcome.type]),
+        ("ce_subject", outcome.account_no.encode()),
+        ("ce_time", written(outcome.occurred_at).encode()),
+        ("ce_causationid", str(outcome.command_id).encode()),
     ]
     if outcome.correlation_id is not None:
-        named.append(("ce_correlationid", outcome.correlation_id))
+        named.append(("ce_correlationid", outcome.correlation_id.encode()))
     if traceparent is not None:
-        named.append(("traceparent", traceparent))
-    return [(name, value.encode("utf-8")) for name, value in named]
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        named.append(("traceparent", traceparent.encode()))
+    return named
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
     return {
-        "event_id": str(outcome.event_id),
-        "type": outcome.type.value,
-        "command_id": str(outcome.command_id),
+        "event_id": outcome.event_id,
+        "type": outcome.type,
+        "command_id": outcome.command_id,
         "command_type": outcome.command_type,
         "account_no": outcome.account_no,
         "account_seq": outcome.account_seq,
@@ -196,7 +195,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
             "answered_at": _written(outcome.timing.answered_at),
         },
         "decided_by": outcome.decided_by,
-        "refers_to": None if outcome.refers_to is None else str(outcome.refers_to),
+        "refers_to": outcome.refers_to,
         "source": {
             "topic": outcome.source.topic,
             "partition": outcome.source.partition,

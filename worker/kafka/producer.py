@@ -7,7 +7,7 @@ next call begins with a new one. What was under way then may still arrive: a rep
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -21,6 +21,7 @@ from worker.kafka.ports import KafkaSettings
 from worker.kafka.security import client_options
 
 REQUEST_BYTES_MAX = 1_048_576 + 65_536 + 4_096  # what the dead-letter topic takes, and the request's own frame
+BATCH_BYTES_MAX = 262_144  # what the topics take in one batch is several times that
 CLOSE_DEADLINE_S = 2.0
 
 log = structlog.get_logger(__name__)
@@ -41,8 +42,7 @@ OF_TOPIC = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One record to publish; header names are text or, of a dead letter, any bytes. None as timestamp: now."""
 
     topic: str
@@ -52,8 +52,7 @@ class Message:
     timestamp_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """All in-sync replicas have it."""
 
     partition: int
@@ -84,6 +83,7 @@ def producer_options(settings: KafkaSettings) -> dict[str, Any]:
         "acks": "all",
         "enable_idempotence": True,  # the client's own retries neither double nor reorder
         "max_request_size": REQUEST_BYTES_MAX,
+        "max_batch_size": BATCH_BYTES_MAX,  # with 16 KiB a call went out in dozens of requests, one after the other
         "linger_ms": 0,  # messages of one call are awaited together and so share requests anyway
         "partitioner": DefaultPartitioner(),  # murmur2 of the key, as the Java clients do
     }
@@ -133,24 +133,16 @@ class Producer:
     async def _send_all(self, client: AIOKafkaProducer, messages: Sequence[Message]) -> list[SendResult]:
         until_s = boot_s() + self._deadline_s
         handed: list[asyncio.Future[Any] | SendResult] = []
-        for message in messages:
-            left_s = max(0.0, until_s - boot_s())
-            handed.append(await self._hand_over_by(client, message, left_s))
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                for message in messages:
+                    handed.append(await _hand_over_or_say(client, message))  # noqa: PERF401 - kept when time is up
+        except TimeoutError:
+            handed += [self._too_late(message) for message in messages[len(handed) :]]
         waited = [future for future in handed if isinstance(future, asyncio.Future)]
         if waited:
             await asyncio.wait(waited, timeout=max(0.0, until_s - boot_s()))
         return [self._result(message, given) for message, given in zip(messages, handed, strict=True)]
-
-    async def _hand_over_by(
-        self, client: AIOKafkaProducer, message: Message, left_s: float
-    ) -> "asyncio.Future[Any] | SendResult":
-        try:
-            async with asyncio.timeout(left_s):
-                return await _hand_over(client, message)
-        except TimeoutError:
-            return self._too_late(message)
-        except refused.KafkaError as error:
-            return _told(message, error)
 
     def _result(self, message: Message, given: "asyncio.Future[Any] | SendResult") -> SendResult:
         if not isinstance(given, asyncio.Future):
@@ -179,6 +171,13 @@ def _told(message: Message, error: BaseException) -> SendResult:
     if isinstance(error, OF_TOPIC):
         return Permanent(f"{message.topic} takes no record from us: {error!r}", of_topic=True)
     return Unavailable(f"{message.topic}: {error!r}")
+
+
+async def _hand_over_or_say(client: AIOKafkaProducer, message: Message) -> "asyncio.Future[Any] | SendResult":
+    try:
+        return await _hand_over(client, message)
+    except refused.KafkaError as error:
+        return _told(message, error)
 
 
 async def _hand_over(client: AIOKafkaProducer, message: Message) -> "asyncio.Future[Any]":

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 
@@ -15,8 +15,7 @@ class Reference:
     number: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command with nothing wrong in itself; whether its hour, limits and references hold is judged at the claim."""
 
     command_id: UUID

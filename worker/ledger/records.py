@@ -1,13 +1,13 @@
 """A record as it was read from a command topic, before anything was believed about it."""
 
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
-Headers = tuple[tuple[bytes, bytes | None], ...]
+Header = tuple[bytes, bytes | None]
+Headers = tuple[Header, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+class RawRecord(NamedTuple):
     """One Kafka record, byte for byte; header names are bytes, for Kafka does not promise that they are text."""
 
     topic: str

@@ -1,12 +1,13 @@
 """Second stage: a batch of raw records becomes rows, in one database transaction, before any offset is committed."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
 from worker.errors import DataRefusedError
-from worker.ledger.commands import Command, Malformed, Refusal
+from worker.ledger.commands import Malformed, Refusal
 from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
 from worker.observe.metrics import Metrics
@@ -58,17 +59,17 @@ class Accept:
                 raise
             self._log.error("accept.quarantined", topic=record.topic, partition=record.partition, offset=record.offset)
             return await self._store([(record, Malformed("QUARANTINED", str(error)))], read_from)
-        for record, judged in batch:
-            if record.offset < stored[record.topic, record.partition]:
-                self._count(record, judged)
+        self._count([one for one in batch if one[0].offset < stored[one[0].topic, one[0].partition]])
         return stored
 
-    def _count(self, record: RawRecord, judged: Command | Refusal | Malformed) -> None:
-        self._metrics.records_read.labels(topic=record.topic).inc()
-        if isinstance(judged, Refusal):
-            self._metrics.commands_refused.labels(code=judged.code).inc()
-        elif isinstance(judged, Malformed):
-            self._metrics.dead_letters.labels(reason=judged.reason).inc()
+    def _count(self, kept: Sequence[Judged]) -> None:
+        for topic, count in Counter(record.topic for record, _ in kept).items():
+            self._metrics.records_read.labels(topic=topic).inc(count)
+        for _, judged in kept:
+            if isinstance(judged, Refusal):
+                self._metrics.commands_refused.labels(code=judged.code).inc()
+            elif isinstance(judged, Malformed):
+                self._metrics.dead_letters.labels(reason=judged.reason).inc()
 
     async def _store_halves(
         self, batch: Sequence[Judged], read_from: dict[TopicPartition, int]

@@ -1,21 +1,26 @@
 """How headers and JSON are kept in a column."""
 
-import json
+from collections.abc import Sequence
+from struct import Struct
 from typing import Any
 
-from worker.ledger.records import Headers
+from schemas.compact import compact
+from worker.ledger.records import Header, Headers
 
 _NULL = 0xFFFFFFFF
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_LENGTH = Struct("!I")
+_NO_VALUE = _LENGTH.pack(_NULL)
 
 
-def pack_headers(headers: Headers) -> bytes:
+def pack_headers(headers: Sequence[Header]) -> bytes:
     """Pack names and values, any bytes, into one: for each its length in four bytes, then itself; all ones is null."""
-    parts: list[bytes] = []
-    for name, value in headers:
-        parts += (len(name).to_bytes(4, "big"), name)
-        parts += (_NULL.to_bytes(4, "big"),) if value is None else (len(value).to_bytes(4, "big"), value)
-    return b"".join(parts)
+    length = _LENGTH.pack
+    return b"".join(
+        [
+            length(len(name)) + name + (_NO_VALUE if value is None else length(len(value)) + value)
+            for name, value in headers
+        ]
+    )
 
 
 def unpack_headers(packed: bytes) -> Headers:
@@ -40,4 +45,4 @@ def members(row: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def to_json(value: Any) -> str | None:  # noqa: ANN401
     """Write a value for a jsonb parameter; None is NULL."""
-    return None if value is None else _encode(value)
+    return None if value is None else compact(value).decode()

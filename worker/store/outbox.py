@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,8 +21,7 @@ TABLE_OF = {
 ACKNOWLEDGED = {"ref_id": "uuid", "partition": "int", "at": "bigint"}
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """One row to publish, with its bytes; rows of one `ordered_by` go one after the other."""
 
     outbox_id: int
@@ -35,8 +34,7 @@ class Waiting:
     timestamp_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(NamedTuple):
     """A row that the broker has, and where."""
 
     outbox_id: int

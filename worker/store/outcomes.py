@@ -1,8 +1,7 @@
 """Outcomes: composed and serialised once, with the fact, and put into the outbox."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from schemas.outcomes import Error, Outcome, OutcomeType, Result, Source, Timing, cloud_event_headers, event_id
@@ -11,8 +10,7 @@ from worker.store.facts import Facts
 from worker.store.rows import CommandRow, LaneRow
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What an outcome says, apart from its place in the account's sequence."""
 
     kind: OutcomeType
@@ -72,7 +70,7 @@ def store(facts: Facts, outcome: Outcome, traceparent: str | None) -> None:
             "recorded_at": outcome.recorded_at,
             "value": outcome.to_bytes(),
             "headers": pack_headers(
-                tuple((name.encode(), value) for name, value in cloud_event_headers(outcome, traceparent))
+                [(name.encode(), value) for name, value in cloud_event_headers(outcome, traceparent)]
             ),
         },
     )
