@@ -6,7 +6,7 @@
 import asyncio
 import ipaddress
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Final, Self, assert_never
 
 from yarl import URL
 
@@ -16,6 +16,13 @@ from worker.ledger.verdicts import Request
 from worker.whale.pool import Pool
 from worker.whale.sign import Credentials, SignedRequest, sign
 from worker.whale.wire import Exchange, NoAnswer, NoAnswerKind
+
+ALWAYS_SENT: Final = (
+    "Accept: application/json",
+    "Accept-Encoding: identity",
+    "Accept-Language: en",
+    "User-Agent: ledger-worker",
+)
 
 
 class WhaleClient:
@@ -140,19 +147,15 @@ def wire_bytes(signed: SignedRequest, url: URL) -> bytes:
     """Return the request as it goes over the wire; its path and query are those that were signed."""
     request = signed.request
     target = f"{request.path}?{request.query}" if request.query else request.path
-    lines = [f"{request.method} {target} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
+    lines = [f"{request.method} {target} HTTP/1.1", f"Host: {url.host_port_subcomponent}", *ALWAYS_SENT]
     lines += [f"{name}: {value}" for name, value in signed.headers]
-    lines += [
-        "Accept: application/json",
-        "Accept-Encoding: identity",
-        "Accept-Language: en",
-        "User-Agent: ledger-worker",
-    ]
     if request.body or request.method != "GET":
         lines.append(f"Content-Length: {len(request.body)}")
-    if any(not line.isprintable() or not line.isascii() for line in lines):
+    text = "".join(lines)
+    if not (text.isascii() and text.isprintable()):
         raise ValueError("a request line or header holds characters that cannot go over the wire")
-    return "\r\n".join((*lines, "", "")).encode("ascii") + request.body
+    lines += ("", "")
+    return "\r\n".join(lines).encode("ascii") + request.body
 
 
 def _unsent(kind: NoAnswerKind, message: str) -> NoAnswer:
