@@ -75,9 +75,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def raw_server(
-    serve: Serve, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
-) -> AsyncIterator[int]:
+async def raw_server(serve: Serve, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
     """Serve raw connections; yields the port. At the end every connection is dropped and waited for."""
     writers: list[asyncio.StreamWriter] = []
     serving: set[asyncio.Future[object]] = set()

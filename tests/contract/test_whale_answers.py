@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,7 +28,8 @@ KEPT = {
     + b"Content-Type: c/d\r\nX-Trace-Id: 1\r\n\r\n",
     "after interim answers": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLocation: /x\r\n\r\n"
     b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n" + BODY,
-    "1.0 that stays": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n" + BODY,
+    "1.0 that stays": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n"
+    + BODY,
     "an empty line before it": b"\r\nHTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n" + BODY,
 }
 DROPPED = {
@@ -206,7 +208,7 @@ def read(pieces: Sequence[bytes], *, ended: bool) -> tuple[int, bytes, dict[str,
 
 def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     at = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[begin:end] for begin, end in zip(at, at[1:], strict=False)]
+    return [data[begin:end] for begin, end in pairwise(at)]
 
 
 WHOLE = [*KEPT.values(), *DROPPED.values(), *(data for _, data in EMPTY.values())]
@@ -280,7 +282,9 @@ async def test_whatever_arrives_a_call_ends_by_its_deadline_and_raises_nothing(
         for _ in range(2):
             signed = whale.sign(POST, 1_710_000_000)
             calling = whale.send(signed, send_before_s=clock.boot_s() + 60, deadline_s=0.05)
-            told = await asyncio.wait_for(calling, 30)  # far past the deadline: a call that hangs is seen, not a slow one
+            told = await asyncio.wait_for(
+                calling, 30
+            )  # far past the deadline: a call that hangs is seen, not a slow one
             if isinstance(told, NoAnswer):
                 assert told.kind in {"timeout", "reset", "cut", "too_large"}
                 assert told.sent or told.kind in {"timeout", "reset"}

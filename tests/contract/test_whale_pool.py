@@ -15,6 +15,9 @@ from worker.whale import pool
 from worker.whale.connection import Connection
 from worker.whale.wire import Answer, NoAnswer
 
+ENDS_S = 1e9
+"""Past every test, by the event loop's clock."""
+
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[Connection, socket.socket]]:
@@ -34,21 +37,21 @@ async def connected() -> AsyncIterator[tuple[Connection, socket.socket]]:
 async def test_the_kernel_is_asked_whether_the_other_side_hung_up() -> None:
     async with connected() as (connection, other):
         other.close()
-        assert connection.depart(b"x", clock.boot_s() + 60) == "dropped"
+        assert connection.depart(b"x", clock.boot_s() + 60, ENDS_S) == "dropped"
 
 
 async def test_the_kernel_is_asked_whether_an_unasked_answer_lies_there_even_on_a_new_connection() -> None:
     async with connected() as (connection, other):
         other.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        assert connection.depart(b"x", clock.boot_s() + 60) == "dropped"
+        assert connection.depart(b"x", clock.boot_s() + 60, ENDS_S) == "dropped"
 
 
 async def test_a_late_request_leaves_its_connection_as_it_was() -> None:
     async with connected() as (connection, other):
-        assert connection.depart(b"late", clock.boot_s()) == "late"
+        assert connection.depart(b"late", clock.boot_s(), ENDS_S) == "late"
         assert connection.is_reusable
-        assert isinstance(connection.depart(b"now", clock.boot_s() + 60), asyncio.Future)
-        assert connection.depart(b"again", clock.boot_s() + 60) == "dropped"
+        assert isinstance(connection.depart(b"now", clock.boot_s() + 60, ENDS_S), asyncio.Future)
+        assert connection.depart(b"again", clock.boot_s() + 60, ENDS_S) == "dropped"
         other.settimeout(5)
         assert await asyncio.to_thread(other.recv, 100) == b"now"
 
@@ -106,6 +109,43 @@ async def test_a_call_that_gets_no_connection_by_its_deadline_is_nothing_sent() 
         assert isinstance(await first, Answer)
         assert isinstance(await attempt(whale, POST), Answer)
     assert len(brokerage.calls) == 2
+
+
+async def answered(connection: Connection, other: socket.socket, ends_s: float) -> None:
+    call = connection.depart(b"x", clock.boot_s() + 60, ends_s)
+    assert isinstance(call, asyncio.Future)
+    other.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert isinstance(await asyncio.wait_for(call, 30), Answer)
+
+
+@pytest.mark.parametrize("rings_while_idle", [False, True])
+async def test_a_call_on_a_kept_connection_may_have_a_nearer_deadline_than_the_one_before(
+    *, rings_while_idle: bool
+) -> None:
+    async with connected() as (connection, other):
+        now_s = asyncio.get_running_loop().time()
+        await answered(connection, other, now_s + 60)
+        await answered(connection, other, now_s + 120)
+        if rings_while_idle:
+            connection._ring()
+            assert connection.is_reusable
+        call = connection.depart(b"x", clock.boot_s() + 60, now_s + 0.1)
+        assert isinstance(call, asyncio.Future)
+        told = await asyncio.wait_for(call, 30)
+    assert isinstance(told, NoAnswer)
+    assert (told.sent, told.kind) == (True, "timeout")
+
+
+async def test_a_call_outlives_the_deadline_of_the_one_before_and_keeps_its_own() -> None:
+    async with connected() as (connection, other):
+        now_s = asyncio.get_running_loop().time()
+        await answered(connection, other, now_s + 60)
+        call = connection.depart(b"x", clock.boot_s() + 60, now_s + 90)
+        assert isinstance(call, asyncio.Future)
+        connection._ring()  # as it will for the first call
+        assert not call.done()
+        assert connection._alarm is not None
+        assert abs(connection._alarm.when() - (now_s + 90)) < 0.01
 
 
 async def resets(call: Call) -> None:

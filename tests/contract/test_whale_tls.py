@@ -118,6 +118,23 @@ async def test_a_connection_dropped_while_idle_is_not_written_to_and_another_is_
     assert len(brokerage.calls) == len(METHODS)
 
 
+async def test_an_unasked_answer_is_never_taken_for_that_of_the_next_call(authority: trustme.CA) -> None:
+    async def answer_twice(call: Call) -> None:
+        await call.answer(body=b'{"code":0,"call":%d}' % len(brokerage.calls))
+        if call.connection == 1:
+            await call.answer(body=b'{"code":0,"call":"of another"}')
+
+    tls = shown(authority.issue_cert("localhost"))
+    async with (
+        raw_brokerage(answer_twice, tls=tls) as brokerage,
+        client(f"https://localhost:{brokerage.port}") as whale,
+    ):
+        for number in (1, 2):
+            told = await attempt(whale, POST)
+            assert isinstance(told, Answer)
+            assert told.body == b'{"code":0,"call":%d}' % number
+
+
 async def test_an_answer_that_ends_with_the_connection_is_whole(authority: trustme.CA) -> None:
     async def ends(call: Call) -> None:
         call.writer.write(b"HTTP/1.1 200 OK\r\n\r\n{}")

@@ -22,7 +22,9 @@ POST = METHODS[1]
 
 
 @asynccontextmanager
-async def client(brokerage: RawBrokerage | str, *, timeout_s: float = 5.0, pool_size: int = 8) -> AsyncIterator[WhaleClient]:
+async def client(
+    brokerage: RawBrokerage | str, *, timeout_s: float = 5.0, pool_size: int = 8
+) -> AsyncIterator[WhaleClient]:
     url = brokerage if isinstance(brokerage, str) else brokerage.url
     async with WhaleClient(url=url, credentials=CREDENTIALS, timeout_s=timeout_s, pool_size=pool_size) as opened:
         yield opened

@@ -83,7 +83,7 @@ class WhaleClient:
         data = wire_bytes(signed, self._url)
         if clock.boot_s() >= send_before_s:
             return _unsent("late", "the time to send had passed before a connection was asked for")
-        ends_s = asyncio.get_running_loop().time() + (self._timeout_s if deadline_s is None else deadline_s)
+        ends_s = pool.loop.time() + (self._timeout_s if deadline_s is None else deadline_s)
         if pool.slots.locked():
             try:
                 async with asyncio.timeout_at(ends_s):
@@ -104,7 +104,7 @@ async def _exchange(pool: Pool, data: bytes, send_before_s: float, ends_s: float
         connection = kept or await pool.connect(ends_s)
         if isinstance(connection, NoAnswer):
             return connection
-        departed = connection.depart(data, send_before_s)
+        departed = connection.depart(data, send_before_s, ends_s)
         match departed:
             case asyncio.Future():
                 break
@@ -117,11 +117,9 @@ async def _exchange(pool: Pool, data: bytes, send_before_s: float, ends_s: float
                     return _unsent("reset", "the connection was dropped before the request was written")
             case _:
                 assert_never(departed)
-    deadline = asyncio.get_running_loop().call_at(ends_s, connection.give_up)
     try:
         return await departed
     finally:
-        deadline.cancel()
         pool.put(connection)
 
 

@@ -34,6 +34,8 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[Exchange] | None = None
         self._owed = False
         self._sent_s = 0.0
+        self._ends_s = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[None] = loop.create_future()
 
     @override
@@ -51,27 +53,24 @@ class Connection(asyncio.Protocol):
         """Whether the next request may go out here: nothing is owed, and both sides keep the connection."""
         return not self._owed and self._reader.keeps_alive and not self._transport.is_closing()
 
-    def depart(self, data: bytes, send_before_s: float) -> asyncio.Future[Exchange] | Held:
+    def depart(self, data: bytes, send_before_s: float, ends_s: float) -> asyncio.Future[Exchange] | Held:
         """Write the whole request, unless it is late or the connection was dropped; nothing is awaited, once only.
 
+        `send_before_s` is in boot seconds; `ends_s` is the call's deadline by the event loop's clock.
         The event loop's last news may be a whole turn of it old, so the kernel is asked once more: a request written to
         a connection that the other side has closed could only be in doubt, and an unasked answer would be taken for ours.
         """
         if not self.is_reusable or self._poll.poll(0):
             return "dropped"
-        self._reader.begin()
-        answer: asyncio.Future[Exchange] = self._loop.create_future()
         now_s = clock.boot_s()
         if now_s >= send_before_s:
             return "late"
-        self._answer, self._owed, self._sent_s = answer, True, now_s
+        self._owed, self._sent_s = True, now_s
         self._transport.write(data)
-        return answer
-
-    def give_up(self) -> None:
-        """End the call: its deadline has passed."""
-        self._tell(NoAnswer(sent=True, kind="timeout", message="no whole answer by the call's deadline"))
-        self.drop()
+        self._reader.begin()
+        self._set_alarm(ends_s)
+        self._answer = self._loop.create_future()
+        return self._answer
 
     def drop(self) -> None:
         """Close at once; while an answer is owed by a reset, so that what the kernel still holds does not leave."""
@@ -100,7 +99,28 @@ class Connection(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended(exc)
+        if self._alarm is not None:
+            self._alarm.cancel()
         self.lost.set_result(None)
+
+    def _set_alarm(self, ends_s: float) -> None:
+        """See to it that the deadline is noticed. One timer serves many calls: to set and cancel one for each costs more."""
+        self._ends_s = ends_s
+        if self._alarm is not None and ends_s < self._alarm.when():
+            self._alarm.cancel()
+            self._alarm = None
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(ends_s, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._answer is None:
+            return  # the call for which it was set has ended, and no other is under way
+        if self._loop.time() < self._ends_s:
+            self._set_alarm(self._ends_s)
+            return
+        self._tell(NoAnswer(sent=True, kind="timeout", message="no whole answer by the call's deadline"))
+        self.drop()
 
     def _ended(self, error: Exception | None) -> None:
         if self._answer is None:

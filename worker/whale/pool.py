@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from typing import Final
+from typing import Final, cast
 
 from yarl import URL
 
@@ -22,10 +22,10 @@ class Pool:
     """
 
     def __init__(self, url: URL, size: int, unacknowledged_s: float) -> None:
-        self._host, self._port = url.raw_host, url.port
+        self._host, self._port = cast("str", url.raw_host), cast("int", url.port)  # `checked_url` saw to both
         self._tls = _tls() if url.scheme == "https" else None
         self._unacknowledged_s = unacknowledged_s
-        self._loop = asyncio.get_running_loop()
+        self.loop: Final = asyncio.get_running_loop()
         self._idle: deque[tuple[Connection, float]] = deque()
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -35,7 +35,7 @@ class Pool:
         """Return the connection that was used last, None if none is idle that the other side may be expected to keep."""
         while self._idle:
             connection, since_s = self._idle.pop()
-            if self._loop.time() - since_s < KEEP_ALIVE_S:
+            if self.loop.time() - since_s < KEEP_ALIVE_S:
                 return connection
             connection.drop()
         return None
@@ -45,15 +45,15 @@ class Pool:
         if not connection.is_reusable:
             connection.drop()
             return
-        self._idle.append((connection, self._loop.time()))
+        self._idle.append((connection, self.loop.time()))
         if self._sweep is None:
-            self._sweep = self._loop.call_later(KEEP_ALIVE_S, self._drop_old)
+            self._sweep = self.loop.call_later(KEEP_ALIVE_S, self._drop_old)
 
     async def connect(self, ends_s: float) -> Connection | NoAnswer:
         """Open a connection, TLS included, by that instant; or say why there is none."""
         try:
             async with asyncio.timeout_at(ends_s):
-                _, connection = await self._loop.create_connection(
+                _, connection = await self.loop.create_connection(
                     self._new, self._host, self._port, ssl=self._tls, server_hostname=self._host if self._tls else None
                 )
         except TimeoutError:
@@ -76,15 +76,15 @@ class Pool:
             await asyncio.wait(lost)
 
     def _new(self) -> Connection:
-        return Connection(self._loop, tls=self._tls is not None, unacknowledged_s=self._unacknowledged_s)
+        return Connection(self.loop, tls=self._tls is not None, unacknowledged_s=self._unacknowledged_s)
 
     def _drop_old(self) -> None:
         """Drop what was idle for too long: the first in line is the oldest."""
         self._sweep = None
         while self._idle:
             connection, since_s = self._idle[0]
-            if self._loop.time() < since_s + KEEP_ALIVE_S:
-                self._sweep = self._loop.call_at(since_s + KEEP_ALIVE_S, self._drop_old)
+            if self.loop.time() < since_s + KEEP_ALIVE_S:
+                self._sweep = self.loop.call_at(since_s + KEEP_ALIVE_S, self._drop_old)
                 return
             self._idle.popleft()
             connection.drop()
