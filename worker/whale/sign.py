@@ -45,7 +45,7 @@ def string_to_sign(canonical: str) -> str:
 
 def signature(secret: str, to_sign: str) -> str:
     """Return the signature as lower-case hex."""
-    return hmac.digest(secret.encode(), to_sign.encode(), "sha256").hex()
+    return hmac.new(secret.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
 
 
 def sign(request: Request, credentials: Credentials, unix_s: int) -> SignedRequest:
