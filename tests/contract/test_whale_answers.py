@@ -213,27 +213,32 @@ def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
 
 WHOLE = [*KEPT.values(), *DROPPED.values(), *(data for _, data in EMPTY.values())]
 HEADS = [data for data in NO_ANSWER.values() if len(data) < 1000]
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no finding
 CUTS = st.lists(st.integers(0, 1 << 16), max_size=40)
 
 
 @given(st.sampled_from(WHOLE), CUTS)
+@PATIENT
 def test_the_pieces_in_which_an_answer_comes_do_not_matter(data: bytes, cuts: Sequence[int]) -> None:
     assert read(split(data, cuts), ended=False) == read([data], ended=False)
     assert isinstance(read([data], ended=False), tuple)
 
 
 @given(st.sampled_from([*UNTIL_THE_END.values()]), CUTS)
+@PATIENT
 def test_nor_where_only_the_end_delimits_it(data: bytes, cuts: Sequence[int]) -> None:
     assert read(split(data, cuts), ended=True) == (200, BODY, {"content-type": "a/b"})
     assert read(split(data, cuts), ended=False) is None
 
 
 @given(st.sampled_from(HEADS), CUTS)
+@PATIENT
 def test_nor_where_it_is_no_answer(data: bytes, cuts: Sequence[int]) -> None:
     assert read(split(data, cuts), ended=False) == "cut"
 
 
 @given(st.integers(-3, 3), CUTS)
+@PATIENT
 def test_nor_near_the_bound_of_the_head(more: int, cuts: Sequence[int]) -> None:
     ending = b"\r\nContent-Length: 10\r\n\r\n"
     head = OK + b"X: "
@@ -261,13 +266,13 @@ def spoilt(draw: st.DrawFn) -> bytes:
 
 
 @given(st.one_of(st.binary(max_size=400), spoilt()), CUTS)
-@settings(max_examples=300)
+@settings(PATIENT, max_examples=300)
 def test_no_bytes_are_more_than_an_answer_or_none(data: bytes, cuts: Sequence[int]) -> None:
     assert read(split(data, cuts), ended=True) == read([data], ended=True)
 
 
 @given(data=st.one_of(st.binary(max_size=400), spoilt()), cuts=CUTS, ends=st.booleans())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(PATIENT, max_examples=40)
 async def test_whatever_arrives_a_call_ends_by_its_deadline_and_raises_nothing(
     data: bytes, cuts: Sequence[int], ends: bool
 ) -> None:
