@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ Script = Callable[[Call], Awaitable[None]]
 @dataclass
 class RawBrokerage:
     script: Script
+    tls: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
     port: int = 0
     calls: list[Call] = field(default_factory=list)
     connections: int = 0
@@ -52,7 +55,8 @@ class RawBrokerage:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -71,7 +75,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def raw_server(serve: Serve) -> AsyncIterator[int]:
+async def raw_server(serve: Serve, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
     """Serve raw connections; yields the port. At the end every connection is dropped and waited for."""
     writers: list[asyncio.StreamWriter] = []
     serving: set[asyncio.Future[object]] = set()
@@ -84,7 +88,7 @@ async def raw_server(serve: Serve) -> AsyncIterator[int]:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await serve(reader, writer)
 
-    server = await asyncio.start_server(tracked, "127.0.0.1", 0)
+    server = await asyncio.start_server(tracked, host, 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -99,7 +103,9 @@ async def raw_server(serve: Serve) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def raw_brokerage(script: Script) -> AsyncIterator[RawBrokerage]:
-    brokerage = RawBrokerage(script=script)
-    async with raw_server(brokerage.serve) as brokerage.port:
+async def raw_brokerage(
+    script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[RawBrokerage]:
+    brokerage = RawBrokerage(script=script, tls=tls, host=host)
+    async with raw_server(brokerage.serve, tls, host) as brokerage.port:
         yield brokerage

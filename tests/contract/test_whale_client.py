@@ -3,43 +3,19 @@
 import asyncio
 import inspect
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 
-from tests.contract.raw_brokerage import Call, RawBrokerage, raw_brokerage, raw_server
+from tests.contract.raw_brokerage import Call, raw_brokerage
+from tests.contract.whale_calls import CREDENTIALS, METHODS, POST, answers, attempt, client
 from worker import clock
 from worker.errors import SettingsError
 from worker.ledger.verdicts import Request
-from worker.whale.client import GatedRequest, WhaleClient, checked_url
+from worker.whale.client import WhaleClient, checked_url
+from worker.whale.connection import Connection
 from worker.whale.sign import Credentials, sign
-from worker.whale.wire import ANSWER_BYTES_MAX, Answer, Exchange, NoAnswer
-
-CREDENTIALS = Credentials("test-app-key-0001", "test-app-secret-0001", "tn_test-access-token-0001")
-METHODS = [
-    Request("GET", "/v1/whaleapi/trade/order/today", "account_no=H1&remark=a%20b%2Bc"),
-    Request("POST", "/v1/whaleapi/asset/adjust_cash", "", b'{"account_no":"H1"}'),
-    Request("PUT", "/v1/whaleapi/trade/order", "", b'{"order_id":"1"}'),
-    Request("DELETE", "/v1/whaleapi/trade/order", "order_id=1&account_no=H1"),
-    Request("DELETE", "/v2/whaleapi/trade/order", "", b'{"order_id":"1"}'),
-]
-POST = METHODS[1]
-
-
-@asynccontextmanager
-async def client(brokerage: RawBrokerage | str, *, timeout_s: float = 5.0) -> AsyncIterator[WhaleClient]:
-    url = brokerage if isinstance(brokerage, str) else brokerage.url
-    async with WhaleClient(url=url, credentials=CREDENTIALS, timeout_s=timeout_s, pool_size=8) as opened:
-        yield opened
-
-
-async def attempt(whale: WhaleClient, request: Request, *, ahead_s: float = 60.0) -> Exchange:
-    return await whale.send(whale.sign(request, 1_710_000_000), send_before_s=clock.boot_s() + ahead_s)
-
-
-async def answers(call: Call) -> None:
-    await call.answer()
+from worker.whale.wire import ANSWER_BYTES_MAX, Answer, NoAnswer
 
 
 async def resets(call: Call) -> None:
@@ -159,22 +135,19 @@ async def test_a_connection_dropped_while_idle_is_not_written_to_and_another_is_
     assert len(brokerage.calls) == len(METHODS)
 
 
-@pytest.mark.parametrize("request_", METHODS, ids=lambda one: f"{one.method}-{len(one.body)}")
-async def test_a_library_that_would_send_again_is_not_let(request_: Request) -> None:
-    async with raw_brokerage(resets) as brokerage, client(brokerage) as whale:
-        assert whale._opened is not None
-        whale._opened._retry_connection = True
-        told = await attempt(whale, request_)
-    assert isinstance(told, NoAnswer)
-    assert (told.sent, told.kind) == (True, "reset")
-    assert len(brokerage.calls) == 1
-
-
-def test_nothing_is_awaited_between_the_last_look_at_the_clock_and_the_write() -> None:
-    assert not inspect.iscoroutinefunction(GatedRequest._depart)
-    last = [line.strip() for line in inspect.getsource(GatedRequest._depart).splitlines()][-5:]
-    assert last[0] == "now_s = clock.boot_s()"
-    assert last[-1] == "transport.write(departure.data)"
+def test_nothing_is_awaited_between_the_last_look_at_the_connection_and_the_clock_and_the_write() -> None:
+    assert not inspect.iscoroutinefunction(Connection.depart)
+    lines = [line.strip() for line in inspect.getsource(Connection.depart).splitlines()]
+    asked = lines.index("if not self.is_reusable or self._poll.poll(0):")
+    assert lines[asked : lines.index("self._transport.write(data)") + 1] == [
+        "if not self.is_reusable or self._poll.poll(0):",
+        'return "dropped"',
+        "now_s = clock.boot_s()",
+        "if now_s >= send_before_s:",
+        'return "late"',
+        "self._owed, self._sent_s = True, now_s",
+        "self._transport.write(data)",
+    ]
 
 
 async def test_an_unasked_answer_is_never_taken_for_that_of_the_next_call() -> None:
@@ -319,30 +292,6 @@ async def test_a_name_that_does_not_resolve_is_nothing_sent() -> None:
         told = await attempt(whale, POST)
     assert isinstance(told, NoAnswer)
     assert (told.sent, told.kind) == (False, "dns")
-
-
-async def test_a_tls_failure_is_nothing_sent() -> None:
-    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(100)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    async with raw_server(garbage) as port, client(f"https://127.0.0.1:{port}") as whale:
-        told = await attempt(whale, POST)
-    assert isinstance(told, NoAnswer)
-    assert (told.sent, told.kind) == (False, "tls")
-
-
-async def test_a_handshake_that_stands_still_is_nothing_sent() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with raw_server(silent) as port, client(f"https://127.0.0.1:{port}", timeout_s=0.1) as whale:
-        told = await attempt(whale, POST)
-    assert isinstance(told, NoAnswer)
-    assert (told.sent, told.kind) == (False, "timeout")
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

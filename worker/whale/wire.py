@@ -89,6 +89,8 @@ def number_in(data: Mapping[str, Any] | None, name: str) -> str | None:
 
 def clean(text: str) -> str:
     """Return the text so that a database and a terminal take it: no control characters or lone surrogates, bounded."""
+    if len(text) <= TEXT_CHARS_MAX and text.isascii() and text.isprintable():
+        return text.strip()
     whole = text.encode("utf-8", "replace").decode("utf-8")
     return _CONTROL.sub(" ", whole)[:TEXT_CHARS_MAX].strip()
 
