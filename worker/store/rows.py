@@ -1,7 +1,7 @@
 """Rows as the path carries them between statements."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,10 @@ from worker.ledger.verdicts import Request
 
 @dataclass(slots=True)
 class LaneRow:
-    """One lane, locked; `account_seq` and `head_position` move as facts are recorded in this database transaction."""
+    """One lane, locked; `account_seq` and `head_position` move as facts are recorded in this database transaction.
+
+    `stored` are the columns as they were read: a lane that has not changed is not written again.
+    """
 
     account_no: str
     state: str
@@ -26,6 +29,7 @@ class LaneRow:
     hold_reason: str | None = None
     owner: UUID | None = None
     lease_until: datetime | None = None
+    stored: tuple[Any, ...] | None = None
 
     def next_seq(self) -> int:
         """Give the next number in the account's outcomes."""
@@ -66,6 +70,9 @@ class History:
     request: Request | None = None
 
 
+UNTRIED = History()
+
+
 @dataclass(frozen=True, slots=True)
 class AdjustmentRow:
     """One temporary adjustment that was booked."""
@@ -84,5 +91,5 @@ class Head:
 
     lane: LaneRow
     command: CommandRow
-    history: History = field(default_factory=History)
+    history: History = UNTRIED
     adjustment: AdjustmentRow | None = None
