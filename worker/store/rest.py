@@ -56,7 +56,10 @@ async def lock_lanes(connection: AsyncConnection, accounts: Collection[str]) -> 
 
 def lanes_of(rows: Sequence[tuple[Any, ...]]) -> dict[str, LaneRow]:
     """Make lanes of rows that hold the database's time and `LANE_COLUMNS`."""
-    return {row[1]: LaneRow(*row[1:], row[1:]) for row in rows}
+    lanes = {row[1]: LaneRow(*row[1:]) for row in rows}
+    for row in rows:
+        lanes[row[1]].stored = row[1:]
+    return lanes
 
 
 async def rest_lanes(
