@@ -5,7 +5,7 @@ horizon has passed) is concluded here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from worker import clock
 from worker.errors import DataRefusedError, PartUnavailableError
 from worker.ledger.decide import Known, LookAt, Park, Reject, Send
 from worker.ledger.expiry import End, decide_expiry
-from worker.ledger.verdicts import NotSent, Numbers, Unreadable
+from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
 from worker.store.attempts import open_attempts
@@ -151,10 +151,10 @@ class Claim:
             case Send() if decision.at <= batch.now:
                 if any(a.known in (Known.OPEN, Known.IN_DOUBT) for a in history.attempts):
                     return self._turn(batch, head, WRITE, intent, began_s, decision.no_later_than)
-                instead = self._objection(command, target, ends, intent, batch.now) or self._unbuildable(head, intent)
-                if instead is None:
-                    return self._turn(batch, head, WRITE, intent, began_s, command.not_after)
-                conclusion = replace(conclusion, decision=instead)
+                built = self._objection(command, target, ends, intent, batch.now) or self._built(head, intent)
+                if isinstance(built, Request):
+                    return self._turn(batch, head, WRITE, intent, began_s, command.not_after, built)
+                conclusion = conclusion._replace(decision=built)
             case _:
                 pass
         conclude(batch, conclusion, turn_ends=True)
@@ -179,17 +179,23 @@ class Claim:
         refusal = REGISTRY[command.command_type].refuse_before_call(intent, self._variants)
         return Reject(refusal.code, refusal.message, "policy", refusal.field) if refusal else None
 
-    def _unbuildable(self, head: Head, intent: Intent) -> Park | None:
-        """Say why no request can be made of a command; a person must see it, and no other lane waits for that."""
+    def _built(self, head: Head, intent: Intent) -> Request | Park:
+        """Make the request, or say why none can be made; a person must see that, and no other lane waits for it."""
         try:
-            _operation_of(head).build(intent, self._variants)
+            return _operation_of(head).build(intent, self._variants)
         except (KeyError, TypeError, ValueError) as error:
             self._log.exception("claim.unbuildable", command_id=str(head.command.command_id))
             return Park(f"no request can be made of it: {error}", in_doubt=False)
-        return None
 
     def _turn(
-        self, batch: Batch, head: Head, kind: str, intent: Intent, began_s: float, no_later_than: datetime | None
+        self,
+        batch: Batch,
+        head: Head,
+        kind: str,
+        intent: Intent,
+        began_s: float,
+        no_later_than: datetime | None,
+        built: Request | None = None,
     ) -> Turn:
         """Make the turn of a leased lane; `send_before` is counted from before the claim's own statement."""
         lane, operation = head.lane, _operation_of(head)
@@ -200,7 +206,7 @@ class Claim:
             lane.head_position = head.command.position
             lane.wake_at = lane.hold_reason = None
         history = head.history
-        request = None if kind == LOOK else history.request or operation.build(intent, self._variants)
+        request = None if kind == LOOK else history.request or built or operation.build(intent, self._variants)
         return Turn(
             kind=kind,
             command=head.command,

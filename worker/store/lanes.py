@@ -128,7 +128,7 @@ async def _head_commands(
     heads = [lane.head_position for lane in lanes.values()]
     given = {"accounts": written("text", list(lanes)), "heads": written("bigint", heads)}
     rows = await run(connection, statement, given)
-    return [CommandRow(*row[2:]) for row in rows if row[2] is not None], [row[0] for row in rows if row[1]]
+    return [CommandRow._make(row[2:]) for row in rows if row[2] is not None], [row[0] for row in rows if row[1]]
 
 
 async def read_adjusting(

@@ -92,9 +92,12 @@ async def rest_lanes(
 
 async def write_lanes(connection: AsyncConnection, lanes: Collection[LaneRow]) -> None:
     """Store the lanes that are not as they were read; the caller holds their locks."""
-    rows = [values for lane in lanes if (values := _values(lane)) != lane.stored]
-    if rows:
-        await run(connection, _WRITE, written_columns(LANE_CHANGE, rows))
+    changed = [lane for lane in lanes if _values(lane) != lane.stored]
+    if not changed:
+        return
+    for lane in changed:
+        lane.stored = _values(lane)
+    await run(connection, _WRITE, written_columns(LANE_CHANGE, [_values(lane) for lane in changed]))
 
 
 _CHANGED = ", ".join(f"{name} = given.{name}" for name in LANE_CHANGE if name != "account_no")
