@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from schemas.codes import Origin, brokerage_code
 from schemas.outcomes import Basis
@@ -23,6 +24,7 @@ from worker.ledger.verdicts import Keying, Numbers
 
 NOT_SENT_PARKS_AFTER = timedelta(hours=24)
 ABSENT_READS_MIN = 2
+FIRST_CALL = "first call"
 SIGNATURE_ALONE = "signature_refused_alone"
 """Rule of a NotSent whose signature was refused while a signed read was not: waiting will not mend it."""
 
@@ -50,8 +52,7 @@ class Sight(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One write attempt, as far as the decision needs it; instants are the database's."""
 
     number: int
@@ -77,8 +78,7 @@ class Look:
     numbers: Numbers = NO_NUMBERS
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """What the operation and the settings say about this command's doubts."""
 
     keyed_by: Keying
@@ -150,6 +150,8 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
     `attempts` and `looks` are in the order in which they began. No attempt may be open under a living lease.
     Whether a first call is still allowed (`not_after`, references, limits) is the claim's to judge, not this one's.
     """
+    if not attempts and not looks:
+        return Send(now, FIRST_CALL)
     for attempt in attempts:
         if attempt.known is Known.CONFIRMED:
             return Succeed(attempt.numbers, "answer", attempt.rule)
@@ -186,7 +188,7 @@ def _without_doubt(attempts: Sequence[Attempt], now: datetime) -> Decision:
         return Reject(brokerage_code(refused[-1].code), refused[-1].message, "brokerage")
     unsent = [a for a in attempts if a.known is Known.NOT_SENT]
     if not unsent:
-        return Send(now, "first call")
+        return Send(now, FIRST_CALL)
     last = unsent[-1]
     if last.rule == SIGNATURE_ALONE:
         return Park("the brokerage refuses the signature of this command alone", in_doubt=False)

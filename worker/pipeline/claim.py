@@ -4,8 +4,8 @@ One database transaction for many lanes. What needs no call (too late, a referen
 horizon has passed) is concluded here.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,15 +16,14 @@ from worker import clock
 from worker.errors import DataRefusedError, PartUnavailableError
 from worker.ledger.decide import Known, LookAt, Park, Reject, Send
 from worker.ledger.expiry import End, decide_expiry
-from worker.ledger.lanes import LaneState
-from worker.ledger.verdicts import NotSent, Numbers, Unreadable
+from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
 from worker.store.attempts import open_attempts
 from worker.store.blobs import members, to_json
 from worker.store.conclude import Batch, Conclusion, conclude, end_adjustment
 from worker.store.engine import transaction
-from worker.store.lanes import put_off_first, read_heads, take_ready
+from worker.store.lanes import lease_ready, put_off_first, read_heads
 from worker.store.references import Ending, Target, Unusable, read_endings, resolve
 from worker.store.rows import CommandRow, Head, LaneRow
 from worker.whale.operations import REGISTRY, Intent, Operation, Variants, tag
@@ -54,6 +53,7 @@ class Claim:
     def __init__(self, engine: AsyncEngine, settings: Settings, owner: UUID, log: FilteringBoundLogger) -> None:
         self._engine, self._settings, self._owner, self._log = engine, settings, owner, log
         self._variants = Variants(settings.whale_api_version, settings.whale_temp_route, settings.whale_withdraw_ids)
+        self._lease = timedelta(seconds=settings.lane_lease_s)
 
     async def claim(self, limit: int, *, urgent_only: bool = False) -> Claimed:
         """Take up to `limit` lanes. Raises ClaimUnsureError where it is not known whether they were taken.
@@ -78,7 +78,13 @@ class Claim:
         turns: list[Turn] = []
         try:
             async with transaction(self._engine) as connection:
-                lanes, now = await take_ready(connection, limit, urgent_only=urgent_only)
+                lanes, now = await lease_ready(
+                    connection,
+                    limit,
+                    owner=self._owner,
+                    lease_s=self._settings.lane_lease_s,
+                    urgent_only=urgent_only,
+                )
                 if lanes:
                     turns = await self._take(connection, lanes, now, began_s)
         except PartUnavailableError as error:
@@ -108,7 +114,7 @@ class Claim:
                 turn = self._command(batch, head, targets.get(head.command.command_id), ends, began_s)
             if turn is not None:
                 turns.append(turn)
-        await open_attempts(connection, [self._attempt_row(turn, lanes) for turn in turns])
+        await open_attempts(connection, [self._attempt_row(turn) for turn in turns])
         await batch.write(connection)
         return turns
 
@@ -145,10 +151,10 @@ class Claim:
             case Send() if decision.at <= batch.now:
                 if any(a.known in (Known.OPEN, Known.IN_DOUBT) for a in history.attempts):
                     return self._turn(batch, head, WRITE, intent, began_s, decision.no_later_than)
-                instead = self._objection(command, target, ends, intent, batch.now) or self._unbuildable(head, intent)
-                if instead is None:
-                    return self._turn(batch, head, WRITE, intent, began_s, command.not_after)
-                conclusion = replace(conclusion, decision=instead)
+                built = self._objection(command, target, ends, intent, batch.now) or self._built(head, intent)
+                if isinstance(built, Request):
+                    return self._turn(batch, head, WRITE, intent, began_s, command.not_after, built)
+                conclusion = conclusion._replace(decision=built)
             case _:
                 pass
         conclude(batch, conclusion, turn_ends=True)
@@ -173,32 +179,34 @@ class Claim:
         refusal = REGISTRY[command.command_type].refuse_before_call(intent, self._variants)
         return Reject(refusal.code, refusal.message, "policy", refusal.field) if refusal else None
 
-    def _unbuildable(self, head: Head, intent: Intent) -> Park | None:
-        """Say why no request can be made of a command; a person must see it, and no other lane waits for that."""
+    def _built(self, head: Head, intent: Intent) -> Request | Park:
+        """Make the request, or say why none can be made; a person must see that, and no other lane waits for it."""
         try:
-            _operation_of(head).build(intent, self._variants)
+            return _operation_of(head).build(intent, self._variants)
         except (KeyError, TypeError, ValueError) as error:
             self._log.exception("claim.unbuildable", command_id=str(head.command.command_id))
             return Park(f"no request can be made of it: {error}", in_doubt=False)
-        return None
 
     def _turn(
-        self, batch: Batch, head: Head, kind: str, intent: Intent, began_s: float, no_later_than: datetime | None
+        self,
+        batch: Batch,
+        head: Head,
+        kind: str,
+        intent: Intent,
+        began_s: float,
+        no_later_than: datetime | None,
+        built: Request | None = None,
     ) -> Turn:
-        """Lease the lane for one call; `send_before` is counted from before the claim's own statement."""
+        """Make the turn of a leased lane; `send_before` is counted from before the claim's own statement."""
         lane, operation = head.lane, _operation_of(head)
         window_s = call_s = deadline_s(operation, self._settings)
         if no_later_than is not None:
             window_s = min(window_s, (no_later_than - batch.now).total_seconds())
-        lane.fence += 1
-        lane.state, lane.owner = LaneState.LEASED.value, self._owner
-        lane.lease_until = batch.now + timedelta(seconds=self._settings.lane_lease_s)
-        lane.ready_at = None
         if kind != EXPIRY:
             lane.head_position = head.command.position
             lane.wake_at = lane.hold_reason = None
         history = head.history
-        request = None if kind == LOOK else history.request or operation.build(intent, self._variants)
+        request = None if kind == LOOK else history.request or built or operation.build(intent, self._variants)
         return Turn(
             kind=kind,
             command=head.command,
@@ -207,7 +215,7 @@ class Claim:
             number=len(history.looks) + 1 if kind == LOOK else len(history.attempts) + 1,
             fence=lane.fence,
             opened_at=batch.now,
-            horizon_at=lane.lease_until + late_apply(operation, self._settings),
+            horizon_at=batch.now + self._lease + late_apply(operation, self._settings),
             request=request,
             intent=intent,
             tried=history,
@@ -215,8 +223,8 @@ class Claim:
             deadline_s=call_s,
         )
 
-    def _attempt_row(self, turn: Turn, lanes: Mapping[str, LaneRow]) -> dict[str, object]:
-        lane, request = lanes[turn.command.account_no], turn.request
+    def _attempt_row(self, turn: Turn) -> dict[str, object]:
+        request = turn.request
         row: dict[str, object] = {
             "attempt_id": turn.attempt_id,
             "command_id": turn.command.command_id,
@@ -228,7 +236,7 @@ class Claim:
             "owner": self._owner,
             "opened_at": turn.opened_at,
             "send_before_at": turn.opened_at + timedelta(seconds=turn.deadline_s),
-            "lease_until": lane.lease_until,
+            "lease_until": turn.opened_at + self._lease,
             "horizon_at": turn.horizon_at,
             "numbers": to_json(members(turn.intent.target)) if turn.intent.target else None,
         }

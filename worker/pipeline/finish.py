@@ -7,6 +7,7 @@ the lane depends on whether that worker still holds it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -51,6 +52,7 @@ class Finish:
 
     def __init__(self, engine: AsyncEngine, settings: Settings, metrics: Metrics, log: FilteringBoundLogger) -> None:
         self._engine, self._settings, self._metrics, self._log = engine, settings, metrics, log
+        self._finished = cache(metrics.commands_finished.labels)  # prometheus_client looks it up anew each time
 
     async def finish(self, ended: Sequence[Ended]) -> None:
         """Record these turns; may be called again with the same ones after PartUnavailableError.
@@ -79,9 +81,8 @@ class Finish:
         boot_s = clock.boot_s()
         lanes, now = await lock_lanes(connection, {e.turn.command.account_no for e in ended})
         at = {e.turn.attempt_id: now - timedelta(seconds=max(0.0, boot_s - e.ended_s)) for e in ended}
-        recorded = await report_attempts(
-            connection, [report_row(e, at[e.turn.attempt_id], self._settings) for e in ended]
-        )
+        reports = {e.turn.attempt_id: report_row(e, at[e.turn.attempt_id], self._settings) for e in ended}
+        recorded = await report_attempts(connection, list(reports.values()))
         held = {
             e.turn.attempt_id
             for e in ended
@@ -98,7 +99,7 @@ class Finish:
             if e.turn.kind == EXPIRY:
                 self._expiry(batch, e, read, holds=holds)
             else:
-                attempt = report(e, at[e.turn.attempt_id], self._settings) if e.turn.kind == WRITE else None
+                attempt = report(e, reports[e.turn.attempt_id]) if e.turn.kind == WRITE else None
                 self._command(batch, e, attempt, read, holds=holds)
         await batch.write(connection)
 
@@ -185,6 +186,6 @@ class Finish:
         match conclusion.decision:
             case Succeed() | Reject() | Park():
                 kind = type(conclusion.decision).__name__.lower()
-                self._metrics.commands_finished.labels(conclusion.command.command_type, kind).inc()
+                self._finished(conclusion.command.command_type, kind).inc()
             case _:
                 pass

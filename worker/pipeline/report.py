@@ -1,5 +1,6 @@
 """What came of a turn, as it is stored with its attempt and as the decision reads it."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -11,15 +12,14 @@ from worker.settings import Settings
 from worker.store.blobs import members, to_json
 
 
-def report(ended: Ended, at: datetime, settings: Settings) -> Attempt:
-    """Make the `Attempt` of a write turn that ended at `at`."""
-    row = report_row(ended, at, settings)
+def report(ended: Ended, row: Mapping[str, Any]) -> Attempt:
+    """Make the `Attempt` of a write turn of its `report_row`."""
     numbers = ended.found.numbers if isinstance(ended.found, Confirmed) else Numbers()
     return Attempt(
         number=ended.turn.number,
         known=Known(row["known"]),
         opened_at=ended.turn.opened_at,
-        reported_at=at,
+        reported_at=row["reported_at"],
         horizon_at=min(ended.turn.horizon_at, row["horizon_at"]),
         rule=row["rule"],
         code=row.get("code") or "",

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import NamedTuple
 from uuid import UUID
 
 from worker.ledger.decide import Attempt, Known, Look, Rules, Succeed, decide
@@ -17,8 +19,7 @@ WRITE, EXPIRY, LOOK = "write", "expiry", "look"
 EXPIRE = "temp.expire"
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """One leased turn: a call to make, or a look to take.
 
     `send_before_s` is in boot seconds of this process; `tried` is what was known when the turn began.
@@ -39,7 +40,7 @@ class Turn:
     deadline_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
     """A turn and what came of it; `ended_s` is in boot seconds, `duration_ms` the call's own time."""
 
@@ -54,7 +55,12 @@ class Ended:
 
 def late_apply(operation: Operation, settings: Settings) -> timedelta:
     """Return how long after its last byte may have left a call may still take effect."""
-    return timedelta(seconds=settings.late_apply_s if operation.late_apply_s is None else operation.late_apply_s)
+    return _seconds(settings.late_apply_s if operation.late_apply_s is None else operation.late_apply_s)
+
+
+@cache
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 def deadline_s(operation: Operation, settings: Settings) -> float:
@@ -78,7 +84,7 @@ def weigh(
         keyed_by=operation.keyed_by,
         can_look=operation.look is not None,
         ended_rejects=operation.ended_rejects,
-        key_life=timedelta(seconds=settings.whale_key_life_s),
+        key_life=_seconds(settings.whale_key_life_s),
         not_after=command.not_after,
     )
     decision = decide(rules, attempts, looks, now)

@@ -8,7 +8,7 @@ its length in four bytes, -1 for a null.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from struct import Struct
 from typing import Any
 
@@ -22,35 +22,51 @@ Rows = Sequence[Mapping[str, Any]]
 _NULL = b"\xff\xff\xff\xff"
 _HEADER = Struct("!iiIii").pack
 _LENGTH = Struct("!i").pack
-_BIGINT = Struct("!q").pack
+_UUID_LENGTH = _LENGTH(16)
+_INSTANT = Struct("!iq").pack
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """An element type: its oid, its array's, and how a value is written."""
+    """An element type: its oid, its array's, and how a value is written, behind its length."""
 
     oid: int
     array_oid: int
     write: Callable[[Any], bytes]
 
 
+def _number(form: str) -> Callable[[Any], bytes]:
+    pack = Struct(f"!i{form}")
+    return partial(pack.pack, pack.size - 4)
+
+
 def _instant(at: datetime) -> bytes:
     since = at - _EPOCH
-    return _BIGINT((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+    return _INSTANT(8, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return _LENGTH(len(data)) + data
+
+
+def _jsonb(text: str) -> bytes:
+    data = text.encode()
+    return _LENGTH(len(data) + 1) + b"\x01" + data  # a version goes before the text
 
 
 _KINDS = {
-    "bigint": _Kind(20, 1016, _BIGINT),
-    "boolean": _Kind(16, 1000, Struct("!?").pack),
-    "bytea": _Kind(17, 1001, bytes),
-    "float8": _Kind(701, 1022, Struct("!d").pack),
-    "int": _Kind(23, 1007, Struct("!i").pack),
-    "jsonb": _Kind(3802, 3807, lambda text: b"\x01" + text.encode()),  # a version goes before the text
-    "smallint": _Kind(21, 1005, Struct("!h").pack),
-    "text": _Kind(25, 1009, str.encode),
+    "bigint": _Kind(20, 1016, _number("q")),
+    "boolean": _Kind(16, 1000, _number("?")),
+    "bytea": _Kind(17, 1001, lambda data: _LENGTH(len(data)) + data),
+    "float8": _Kind(701, 1022, _number("d")),
+    "int": _Kind(23, 1007, _number("i")),
+    "jsonb": _Kind(3802, 3807, _jsonb),
+    "smallint": _Kind(21, 1005, _number("h")),
+    "text": _Kind(25, 1009, _text),
     "timestamptz": _Kind(1184, 1185, _instant),
-    "uuid": _Kind(2950, 2951, lambda value: value.bytes),
+    "uuid": _Kind(2950, 2951, lambda value: _UUID_LENGTH + value.bytes),
 }
 
 
@@ -84,26 +100,25 @@ for _name in _KINDS:
 
 
 def written(kind: str, values: Sequence[Any]) -> _Array:
-    """Write one column. TypeError or struct.error for a value that is not of the kind."""
+    """Write one column. TypeError, AttributeError or struct.error for a value that is not of the kind."""
     count = len(values)
     known = _KINDS[kind]
     if not count:
         return _array_class(kind)(_HEADER(0, 0, known.oid, 0, 1)[:12])
-    first = values[0]
+    first, write = values[0], known.write
     if values.count(first) == count:  # many columns are: a topic, an instant, an owner
-        body = _element(known.write, first) * count
+        body = (_NULL if first is None else write(first)) * count
     else:
-        body = b"".join([_element(known.write, value) for value in values])
+        body = b"".join([_NULL if value is None else write(value) for value in values])
     return _array_class(kind)(_HEADER(1, 1, known.oid, count, 1) + body)
 
 
-def _element(write: Callable[[Any], bytes], value: object) -> bytes:
-    if value is None:
-        return _NULL
-    data = write(value)
-    return _LENGTH(len(data)) + data
-
-
-def arrays(columns: Mapping[str, str], rows: Rows) -> dict[str, Any]:
+def arrays(columns: Mapping[str, str], rows: Rows, prefix: str = "") -> dict[str, Any]:
     """Turn rows into the array parameters of `from_arrays`; a missing value is NULL."""
-    return {name: written(kind, [row.get(name) for row in rows]) for name, kind in columns.items()}
+    return {prefix + name: written(kind, [row.get(name) for row in rows]) for name, kind in columns.items()}
+
+
+def written_columns(columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """Turn rows, one at least and each with all columns in their sequence, into the same parameters."""
+    by_column = zip(columns.items(), zip(*rows, strict=True), strict=True)
+    return {name: written(kind, values) for (name, kind), values in by_column}

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.store.arrays import arrays
-from worker.store.engine import from_arrays, insert, sql
+from worker.store.engine import from_arrays, run, sql
 
 OPENED = {
     "attempt_id": "uuid",
@@ -44,20 +44,30 @@ REPORTED = {
     "answer": "bytea",
     "trace_id": "text",
 }
-SENDING = {"command_id": "uuid", "attempts": "int"}
 OWNER_SILENT = "owner_silent"
+_NAMES = ", ".join(OPENED)
+_OPEN = f"""
+    WITH given AS (SELECT * FROM {from_arrays(OPENED)}),
+    opened AS (INSERT INTO attempts ({_NAMES}) SELECT {_NAMES} FROM given)
+    UPDATE commands c SET state = 'sending', attempts = given.number
+    FROM given WHERE c.command_id = given.command_id AND given.kind = 'write'
+"""
+_REPORT = f"""
+    UPDATE attempts a SET
+        known = given.known, reported_at = given.reported_at, rule = given.rule, code = given.code,
+        horizon_at = least(a.horizon_at, coalesce(given.horizon_at, a.horizon_at)), retry_at = given.retry_at,
+        duration_ms = given.duration_ms, message = given.message, http_status = given.http_status,
+        numbers = coalesce(given.numbers, a.numbers), answer = given.answer, trace_id = given.trace_id
+    FROM {from_arrays(REPORTED)}
+    WHERE a.attempt_id = given.attempt_id AND (a.known = 'open' OR a.rule = '{OWNER_SILENT}')
+    RETURNING a.attempt_id
+"""
 
 
 async def open_attempts(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     """Record that these calls will be made; commands that are written for are *sending* from now on."""
-    await insert(connection, "attempts", OPENED, rows)
-    writes = [{"command_id": r["command_id"], "attempts": r["number"]} for r in rows if r["kind"] == "write"]
-    if writes:
-        statement = f"""
-            UPDATE commands c SET state = 'sending', attempts = given.attempts
-            FROM {from_arrays(SENDING)} WHERE c.command_id = given.command_id
-        """
-        await connection.execute(sql(statement), arrays(SENDING, writes))
+    if rows:
+        await run(connection, _OPEN, arrays(OPENED, rows))
 
 
 async def report_attempts(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> set[UUID]:
@@ -65,17 +75,7 @@ async def report_attempts(connection: AsyncConnection, rows: Sequence[dict[str, 
 
     One whose owner was taken for silent still takes its owner's answer. What a row leaves out keeps its value.
     """
-    statement = f"""
-        UPDATE attempts a SET
-            known = given.known, reported_at = given.reported_at, rule = given.rule, code = given.code,
-            horizon_at = least(a.horizon_at, coalesce(given.horizon_at, a.horizon_at)), retry_at = given.retry_at,
-            duration_ms = given.duration_ms, message = given.message, http_status = given.http_status,
-            numbers = coalesce(given.numbers, a.numbers), answer = given.answer, trace_id = given.trace_id
-        FROM {from_arrays(REPORTED)}
-        WHERE a.attempt_id = given.attempt_id AND (a.known = 'open' OR a.rule = '{OWNER_SILENT}')
-        RETURNING a.attempt_id
-    """
-    return set((await connection.execute(sql(statement), arrays(REPORTED, rows))).scalars())
+    return {row[0] for row in await run(connection, _REPORT, arrays(REPORTED, rows))}
 
 
 async def silence_attempts(

@@ -5,9 +5,9 @@ and what is published are one database transaction.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import NamedTuple, assert_never
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,8 +26,7 @@ WATCH_FOR = timedelta(hours=24)
 DONE = ("succeeded", "rejected")
 
 
-@dataclass(frozen=True, slots=True)
-class Conclusion:
+class Conclusion(NamedTuple):
     """One decision about one command, with what it rests on."""
 
     command: CommandRow
@@ -126,7 +125,7 @@ def _succeed(batch: Batch, lane: LaneRow, conclusion: Conclusion, decision: Succ
     _book(batch, conclusion, numbers)
     if conclusion.ends is not None:
         adjustment, adjusting = conclusion.ends
-        ending = replace(conclusion, command=adjusting)
+        ending = conclusion._replace(command=adjusting)
         end_adjustment(batch, lane, ending, adjustment, "command", decision.basis)
 
 

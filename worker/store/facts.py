@@ -9,7 +9,7 @@ from zlib import crc32
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.store.arrays import arrays
-from worker.store.engine import from_arrays, insert, sql
+from worker.store.engine import from_arrays, insertion, run, sql
 from worker.store.tables import SHARDS
 
 Row = dict[str, Any]
@@ -140,6 +140,22 @@ VERDICT_CHANGE = {
 ADJUSTMENT_END = {"command_id": "uuid", "ended_at": "timestamptz", "ended_by": "text", "basis": "text"}
 
 
+_INSERTIONS = {
+    table: insertion(table, columns, on_conflict=on_conflict, prefix=f"{table}_")
+    for table, (columns, on_conflict) in INSERTS.items()
+}
+_DECIDE_COMMANDS = f"""
+    UPDATE commands c SET state = given.state, finished_at = given.finished_at,
+        first_sent_at = coalesce(c.first_sent_at, given.first_sent_at)
+    FROM {from_arrays(COMMAND_CHANGE, prefix="c_")} WHERE c.command_id = given.command_id
+"""
+_DECIDE_IDS = f"""
+    UPDATE command_ids i SET verdict = given.verdict, result = given.result, error = given.error,
+        terminal_event_id = given.terminal_event_id
+    FROM {from_arrays(VERDICT_CHANGE, prefix="i_")} WHERE i.command_id = given.command_id
+"""
+
+
 @dataclass(slots=True)
 class Facts:
     """Rows to write; `add` for new rows, the named lists for changes to rows that exist."""
@@ -173,28 +189,33 @@ class Facts:
         """
         still_parked = {row["command_id"] for row in self.reparked}
         await _clear(connection, self.doubts_cleared, self.expiry_doubts_cleared, still_parked)
-        for table, (columns, on_conflict) in INSERTS.items():
-            await insert(connection, table, columns, self.new.get(table, ()), on_conflict=on_conflict)
+        statement, given = self._new_and_decided()
+        if statement:
+            await run(connection, statement, given)
         for statement, columns, rows in self._changes():
             if rows:
-                await connection.execute(sql(statement), arrays(columns, rows))
+                await run(connection, statement, arrays(columns, rows))
+
+    def _new_and_decided(self) -> tuple[str, Row]:
+        """Write the SQL of what nearly every turn records, as one statement: no two parts of it touch the same rows."""
+        parts: list[str] = []
+        given: Row = {}
+        for table, rows in self.new.items():
+            columns, _ = INSERTS[table]
+            parts.append(_INSERTIONS[table])
+            given |= arrays(columns, rows, f"{table}_")
+        for statement, columns, rows, prefix in (
+            (_DECIDE_COMMANDS, COMMAND_CHANGE, self.commands, "c_"),
+            (_DECIDE_IDS, VERDICT_CHANGE, self.verdicts, "i_"),
+        ):
+            if rows:
+                parts.append(statement)
+                given |= arrays(columns, rows, prefix)
+        before = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts[:-1]))
+        return (f"WITH {before} " if before else "") + "".join(parts[-1:]), given
 
     def _changes(self) -> Sequence[tuple[str, Mapping[str, str], list[Row]]]:
         return (
-            (
-                f"""UPDATE commands c SET state = given.state, finished_at = given.finished_at,
-                        first_sent_at = coalesce(c.first_sent_at, given.first_sent_at)
-                    FROM {from_arrays(COMMAND_CHANGE)} WHERE c.command_id = given.command_id""",
-                COMMAND_CHANGE,
-                self.commands,
-            ),
-            (
-                f"""UPDATE command_ids i SET verdict = given.verdict, result = given.result, error = given.error,
-                        terminal_event_id = given.terminal_event_id
-                    FROM {from_arrays(VERDICT_CHANGE)} WHERE i.command_id = given.command_id""",
-                VERDICT_CHANGE,
-                self.verdicts,
-            ),
             (
                 # ending disarms: the timer of an ended adjustment must not live on
                 f"""WITH ended AS (

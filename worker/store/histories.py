@@ -11,12 +11,12 @@ from worker.ledger.verdicts import Numbers, Request
 from worker.store.engine import sql
 from worker.store.rows import AdjustmentRow, CommandRow, History
 
-COMMAND_COLUMNS = ", ".join(f'c."{name}"' for name in CommandRow.__dataclass_fields__)
+COMMAND_COLUMNS = ", ".join(f'c."{name}"' for name in CommandRow._fields)
 
 
 def command_row(row: RowMapping) -> CommandRow:
     """Make a `CommandRow` of a row with `COMMAND_COLUMNS`, whatever else it has."""
-    return CommandRow(**{name: row[name] for name in CommandRow.__dataclass_fields__})
+    return CommandRow(**{name: row[name] for name in CommandRow._fields})
 
 
 def adjustment_row(row: RowMapping) -> AdjustmentRow:

@@ -1,17 +1,18 @@
 """How lanes are locked, and how they rest after a turn."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.lanes import LaneState, rest
-from worker.store.arrays import arrays
-from worker.store.engine import from_arrays, sql
+from worker.store.arrays import written, written_columns
+from worker.store.engine import from_arrays, run
 from worker.store.rows import LaneRow
 
-LANE_COLUMNS = ", ".join(f"l.{name}" for name in LaneRow.__dataclass_fields__)
 LANE_CHANGE = {
     "account_no": "text",
     "state": "text",
@@ -26,6 +27,8 @@ LANE_CHANGE = {
     "owner": "uuid",
     "lease_until": "timestamptz",
 }
+LANE_COLUMNS = ", ".join(f"l.{name}" for name in LANE_CHANGE)
+_values = attrgetter(*LANE_CHANGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,21 @@ async def lock_lanes(connection: AsyncConnection, accounts: Collection[str]) -> 
 
     Whoever locks more than one lane does it here; two that locked in opposite orders would wait for each other.
     """
-    statement = sql(f"""
-        SELECT {LANE_COLUMNS}, now() AS db_now FROM lanes l
+    statement = f"""
+        SELECT now(), {LANE_COLUMNS} FROM lanes l
         WHERE l.account_no = ANY(:accounts) ORDER BY l.account_no FOR UPDATE
-    """)
-    rows = (await connection.execute(statement, {"accounts": sorted(accounts)})).all()
-    now: datetime = rows[-1].db_now if rows else (await connection.execute(sql("SELECT now()"))).scalar_one()
-    return {row.account_no: LaneRow(*row[:-1]) for row in rows}, now
+    """
+    rows = await run(connection, statement, {"accounts": written("text", sorted(accounts))})
+    now: datetime = (rows or await run(connection, "SELECT now()", {}))[0][0]
+    return lanes_of(rows), now
+
+
+def lanes_of(rows: Sequence[tuple[Any, ...]]) -> dict[str, LaneRow]:
+    """Make lanes of rows that hold the database's time and `LANE_COLUMNS`."""
+    lanes = {row[1]: LaneRow(*row[1:]) for row in rows}
+    for row in rows:
+        lanes[row[1]].stored = row[1:]
+    return lanes
 
 
 async def rest_lanes(
@@ -80,15 +91,17 @@ async def rest_lanes(
 
 
 async def write_lanes(connection: AsyncConnection, lanes: Collection[LaneRow]) -> None:
-    """Store lanes as they are; the caller holds their locks."""
-    if not lanes:
+    """Store the lanes that are not as they were read; the caller holds their locks."""
+    changed = [lane for lane in lanes if _values(lane) != lane.stored]
+    if not changed:
         return
-    changed = ", ".join(f"{name} = given.{name}" for name in LANE_CHANGE if name != "account_no")
-    rows = [{name: getattr(lane, name) for name in LANE_CHANGE} for lane in lanes]
-    await connection.execute(
-        sql(f"UPDATE lanes l SET {changed} FROM {from_arrays(LANE_CHANGE)} WHERE l.account_no = given.account_no"),
-        arrays(LANE_CHANGE, rows),
-    )
+    for lane in changed:
+        lane.stored = _values(lane)
+    await run(connection, _WRITE, written_columns(LANE_CHANGE, [_values(lane) for lane in changed]))
+
+
+_CHANGED = ", ".join(f"{name} = given.{name}" for name in LANE_CHANGE if name != "account_no")
+_WRITE = f"UPDATE lanes l SET {_CHANGED} FROM {from_arrays(LANE_CHANGE)} WHERE l.account_no = given.account_no"
 
 
 async def _what_waits(
@@ -96,7 +109,7 @@ async def _what_waits(
 ) -> dict[str, tuple[int | None, bool | None, bool]]:
     """Per account: place of the next command that waits, from `heads` on, whether it is urgent, whether an expiry is due."""
     columns = {"account_no": "text", "head": "bigint"}
-    statement = sql(f"""
+    statement = f"""
         SELECT given.account_no, h.position, h.urgent,
                EXISTS (SELECT 1 FROM timers t WHERE t.account_no = given.account_no AND t.state = 'due') AS expiry_due
         FROM {from_arrays(columns)}
@@ -106,7 +119,7 @@ async def _what_waits(
               AND c.state IN ('queued', 'in_doubt')
             ORDER BY c.position LIMIT 1
         ) h ON true
-    """)
-    rows = [{"account_no": account_no, "head": head} for account_no, head in heads.items()]
-    found = (await connection.execute(statement, arrays(columns, rows))).mappings()
-    return {row["account_no"]: (row["position"], row["urgent"], row["expiry_due"]) for row in found}
+    """
+    given = {"account_no": written("text", list(heads)), "head": written("bigint", list(heads.values()))}
+    found = await run(connection, statement, given)
+    return {account_no: (position, urgent, expiry_due) for account_no, position, urgent, expiry_due in found}

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.integration.store.world import World
 from worker import clock
-from worker.store import doubts, lanes, outbox, references, timers
+from worker.store import attempts, doubts, engine, lanes, outbox, references, rest, timers
 from worker.store.attempts import silence_attempts
 from worker.store.engine import transaction
 from worker.store.rest import Hold, rest_lanes
@@ -69,10 +69,19 @@ async def plans(world: World, ask: Callable[[AsyncConnection], Awaitable[object]
     def note(_: object, __: object, statement: str, given: Any, *___: object) -> None:
         said.append((statement, given))
 
-    found = []
+    async def note_direct(connection: AsyncConnection, statement: str, given: Any) -> list[tuple[Any, ...]]:
+        rows = await run(connection, f"EXPLAIN (FORMAT JSON) {statement}", given)
+        found.append(rows[0][0][0]["Plan"])
+        return await run(connection, statement, given)
+
+    found: list[dict[str, Any]] = []
+    run = engine.run
     async with world.engine.connect() as connection:
         event.listen(world.engine.sync_engine, "before_cursor_execute", note)
-        await ask(connection)
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (attempts, lanes, rest):
+                patch.setattr(module, "run", note_direct)
+            await ask(connection)
         event.remove(world.engine.sync_engine, "before_cursor_execute", note)
         for statement, given in said:
             rows = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", given)
@@ -97,6 +106,10 @@ async def read_some_heads(connection: AsyncConnection) -> None:
     await lanes.read_heads(connection, {f"A{i}": lane(f"A{i}") for i in range(500, 5000, 50)})
 
 
+async def lease_some(connection: AsyncConnection, *, urgent_only: bool) -> None:
+    await lanes.lease_ready(connection, 100, owner=clock.new_id(), lease_s=30.0, urgent_only=urgent_only)
+
+
 async def rest_some(connection: AsyncConnection) -> None:
     chosen = {f"A{i}": lane(f"A{i}") for i in range(500, 5000, 50)}
     for one in chosen.values():
@@ -106,8 +119,8 @@ async def rest_some(connection: AsyncConnection) -> None:
 
 
 ASKED: dict[str, Callable[[AsyncConnection], Awaitable[object]]] = {
-    "take ready lanes": lambda c: lanes.take_ready(c, 100, urgent_only=False),
-    "take urgent lanes": lambda c: lanes.take_ready(c, 100, urgent_only=True),
+    "take ready lanes": lambda c: lease_some(c, urgent_only=False),
+    "take urgent lanes": lambda c: lease_some(c, urgent_only=True),
     "read heads": read_some_heads,
     "wake lanes": lambda c: lanes.wake_lanes(c, 100),
     "take silent lanes": lambda c: lanes.take_silent(c, 100),
