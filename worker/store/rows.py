@@ -76,6 +76,7 @@ class AdjustmentRow:
     op_user: str
     expires_at: datetime
     ended_by: str | None
+    doubted: bool  # a `temp.expire` of upstream that means it is in doubt, parked or not
 
 
 @dataclass(frozen=True, slots=True)
