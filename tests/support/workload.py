@@ -125,7 +125,7 @@ class BusyDesk(Desk):
         return (self._now + timedelta(seconds=seconds)).replace(microsecond=0).isoformat()
 
     def _adjust_for_a_while(self) -> Command:
-        hour = self._ahead(self._chance.uniform(3, 12))
+        hour = self._ahead(self._chance.uniform(4, 16))
         drawn = self._new("temp.adjust", {"expires_at": hour, "amount": self._amount()})
         self._adjustments.append(drawn["command_id"])
         return drawn
