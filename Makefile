@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench fmt locks clean
+.PHONY: help demo test chaos soak lint types bench fmt locks clean
 export PYTHON
 
 BIN := .venv/bin
@@ -18,6 +18,12 @@ demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep"
 
 test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
+
+chaos: $(TESTS) ## seeded runs in which everything goes wrong; SEED=n is one again, RUNS=n so many
+	@$(BIN)/python -m tests.chaos.seeded $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),20))
+
+soak: $(TESTS) ## steady load with faults; MINUTES=20; what the worker uses must stay flat; plots in .soak/
+	@$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),20)
 
 lint: $(TESTS) ## ruff, its format, and the layers of imports
 	@$(BIN)/ruff check .
@@ -37,7 +43,7 @@ locks: $(TESTS) ## compile requirements/*.txt again from pyproject.toml
 	@$(BIN)/python requirements/compile.py
 
 clean: ## remove .venv, what was fetched and what was built
-	rm -rf .venv .cache .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache .demo .chaos .soak build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PARTS): requirements/parts.txt requirements/uv.txt requirements/install pyproject.toml

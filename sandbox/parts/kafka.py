@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,13 +25,20 @@ def _silent(_: str) -> None:
 
 
 class Kafka:
-    """One broker; its data and its port stay the same over `kill` and `start`."""
+    """One broker; its data and its port stay the same over `kill` and `start`.
 
-    def __init__(self, programs: Programs, say: Callable[[str], None] = _silent) -> None:
+    `detours` are ports on 127.0.0.1, each of a forwarder in front of the broker: for each it listens once more, at
+    `behind`, and tells whoever comes that way to come that way again.
+    """
+
+    def __init__(
+        self, programs: Programs, say: Callable[[str], None] = _silent, *, detours: Sequence[int] = ()
+    ) -> None:
         self._programs = programs
         self._say = say
         self._folder = programs.new_folder("kafka")
         self._port = free_port()
+        self._detours = {free_port(): port for port in detours}
         self._properties = self._folder / "server.properties"
         self._program: Program | None = None
         self._class_path = ""
@@ -40,6 +47,10 @@ class Kafka:
     def bootstrap(self) -> str:
         """The address for clients, host:port."""
         return f"127.0.0.1:{self._port}"
+
+    def behind(self, detour: int) -> str:
+        """Return where the forwarder at that port shall lead, host:port."""
+        return next(f"127.0.0.1:{port}" for port, forwarder in self._detours.items() if forwarder == detour)
 
     @property
     def log(self) -> Path:
@@ -77,7 +88,7 @@ class Kafka:
         self.program.kill()
 
     def _format(self) -> None:
-        text = _properties(self._port, free_port(other_than=self._port), self._folder / "data")
+        text = _properties(self._port, free_port(other_than=self._port), self._folder / "data", self._detours)
         draft = self._folder / "draft.properties"
         draft.write_text(text)
         options = ("--standalone", "-t", _cluster_id(), "-c", draft)
@@ -124,16 +135,18 @@ async def _has_broker(bootstrap: str) -> bool:
         await client.close()
 
 
-def _properties(port: int, controller_port: int, data: Path) -> str:
+def _properties(port: int, controller_port: int, data: Path, detours: Mapping[int, int]) -> str:
+    listeners = {"PLAINTEXT": port, "CONTROLLER": controller_port, **{f"DETOUR{own}": own for own in detours}}
+    advertised = listeners | {f"DETOUR{own}": forwarder for own, forwarder in detours.items()}
     return f"""\
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+listeners={_addresses(listeners)}
+advertised.listeners={_addresses(advertised)}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map={",".join(f"{name}:PLAINTEXT" for name in listeners)}
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -148,3 +161,7 @@ log.cleaner.dedupe.buffer.size=16777216
 num.io.threads=4
 num.network.threads=2
 """
+
+
+def _addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())

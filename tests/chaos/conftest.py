@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
 
-from tests.support import SandboxClient, Topics, read_outcomes, wait_until
+from sandbox.parts.programs import Programs
+from tests.support import SandboxClient, Topics, WorkerProcess, read_outcomes, wait_until
 from tests.support.kafka import Sent
 from tests.support.measure import TERMINAL, UNDECIDED, Measure, Told, measure
+from tests.support.nursery import Nursery
 
 CHAOS = {
     "LEDGER_WHALE_TIMEOUT_S": "1",
@@ -60,22 +62,51 @@ class Database:
 
 
 @contextmanager
-def gate(database: Database, table: str, *, at_commit: bool) -> Iterator[Callable[[], bool]]:
-    """Until the end of this block whoever inserts into a table waits there, or inside its COMMIT; gives whether one does."""
+def gate(
+    database: Database, table: str, *, at_commit: bool, event: Literal["INSERT", "DELETE"] = "INSERT"
+) -> Iterator[Callable[[], bool]]:
+    """Until the end of this block whoever writes to a table waits there, or inside its COMMIT; gives whether one does."""
     when = (
-        "CONSTRAINT TRIGGER gate AFTER INSERT ON {} DEFERRABLE INITIALLY DEFERRED"
+        "CONSTRAINT TRIGGER gate AFTER {} ON {} DEFERRABLE INITIALLY DEFERRED"
         if at_commit
-        else "TRIGGER gate AFTER INSERT ON {}"
+        else "TRIGGER gate AFTER {} ON {}"
     )
     with psycopg.connect(database.url, autocommit=True) as keeper:
         keeper.execute(f"""
             CREATE OR REPLACE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql
-                AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared({_GATE}); RETURN NULL; END $$;
-            CREATE {when.format(table)} FOR EACH ROW EXECUTE FUNCTION wait_at_gate();
+                AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared({_GATE}, TG_RELID::int); RETURN NULL; END $$;
+            CREATE {when.format(event, table)} FOR EACH ROW EXECUTE FUNCTION wait_at_gate();
         """)
-        keeper.execute(f"SELECT pg_advisory_lock({_GATE})")
-        held = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
-        yield lambda: database.scalar(held) > 0
+        keeper.execute(f"SELECT pg_advisory_lock({_GATE}, %s::regclass::oid::int)", [table])
+        held = f"""
+            SELECT count(*) FROM pg_locks
+            WHERE locktype = 'advisory' AND NOT granted AND classid = {_GATE} AND objid = %s::regclass::oid
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+        yield lambda: database.scalar(held, table) > 0
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    with Programs() as programs:
+        yield Nursery(programs)
+
+
+@pytest.fixture
+def start_forked(
+    nursery: Nursery, programs: Programs, worker_env: dict[str, str], applied_topics: Topics
+) -> Iterator[Callable[..., WorkerProcess]]:
+    """As `start_worker`, but forked: for tests that start many, and whose settings need no interpreter of their own."""
+    started: list[WorkerProcess] = []
+
+    def start(*arguments: str, settings: Mapping[str, str] | None = None, wait: bool = True) -> WorkerProcess:
+        worker = WorkerProcess(nursery.logging_in(programs), {**worker_env, **(settings or {})}, *arguments)
+        started.append(worker)
+        return worker.wait_ready() if wait else worker
+
+    yield start
+    for worker in started:
+        worker.sigkill()
 
 
 @pytest.fixture

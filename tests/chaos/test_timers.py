@@ -126,14 +126,18 @@ class TestFourEnds:
     ) -> None:
         start_worker(settings={**QUICK_HOURS, "LEDGER_SWEEP_GRACE_S": "5"})
         hour = hour_in(5)
-        cases = {by: temporary(new_account(), hour) for by in ("timer", "command", "brokerage", "unknown", "sweep")}
+        cases = {
+            by: temporary(new_account(), hour) for by in ("timer", "command", "brokerage", "unknown", "sweep", "parked")
+        }
         commands = list(cases.values())
         sent = await produce_commands(kafka, applied_topics, commands)
         wait_until(lambda: database.scalar(BOOKED) == len(cases))
-        ender = new_command(
-            "temp.expire", cases["command"]["account_no"], {"adjust": {"command_id": cases["command"]["command_id"]}}
-        )
-        sent += await produce_commands(kafka, applied_topics, [ender])
+        enders = [
+            new_command("temp.expire", one["account_no"], {"adjust": {"command_id": one["command_id"]}})
+            for one in (cases["command"], cases["parked"])
+        ]
+        brokerage.fault("drop_answer", operation="temp.expire", account_no=cases["parked"]["account_no"])
+        sent += await produce_commands(kafka, applied_topics, enders)
         account_of = {by: one["account_no"] for by, one in cases.items()}
         brokerage.fault("rate_limited", operation="temp.expire", account_no=account_of["brokerage"], times=-1)
         brokerage.fault("drop_answer", operation="temp.expire", account_no=account_of["unknown"])
@@ -141,7 +145,7 @@ class TestFourEnds:
         swept = {account_of["brokerage"], account_of["sweep"]}
         wait_until(lambda: swept <= {effect["account_no"] for effect in brokerage.effects(operation="sweep")})
         brokerage.clear_faults()
-        commands.append(ender)
+        commands += enders
         told = await hear(kafka, applied_topics, brokerage, commands, sent, until=all_expired(commands))
         assert_clean(told)
         ended = expiries(list(told.outcomes))
@@ -151,6 +155,7 @@ class TestFourEnds:
             "command": "command",
             "brokerage": "brokerage",
             "unknown": "unknown",
+            "parked": "unknown",  # a command's own call to end it is in doubt, and did
             "sweep": "unknown",  # a call of ours was in doubt, so the brokerage's own sweep cannot be told from it
         }
         assert {by: result["basis"] for by, result in told_of.items()} == {
@@ -159,6 +164,7 @@ class TestFourEnds:
             "brokerage": "inferred",
             "unknown": "inferred",
             "sweep": "inferred",
+            "parked": "inferred",
         }
 
 

@@ -49,7 +49,7 @@ class Databases:
         admin.execute(f'DROP DATABASE IF EXISTS "{draft}" WITH (FORCE)')
         admin.execute(f'CREATE DATABASE "{draft}"')
         env = clean_env({"LEDGER_DATABASE_URL": self._url_of(draft)})
-        done = run_worker_cli("migrate", env=env)
+        done = run_worker_cli("migrate", env=env, deadline_s=180)
         assert done.returncode == 0, f"migrate ended with {done.returncode}: {done.stderr}"
         admin.execute(f'ALTER DATABASE "{draft}" RENAME TO "{name}"')
         return name

@@ -4,6 +4,7 @@ import os
 import secrets
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from random import Random  # noqa: TID251 - the tests' own door to chance: every draw comes from a printed seed
 from typing import Any
 
@@ -41,6 +42,11 @@ class Desk:
 
     def next_command(self) -> Command:
         """Draw the account's next command; it refers only to earlier ones."""
+        draws = self._draws()
+        (drawn,) = self._chance.choices([draw for draw, _ in draws], [weight for _, weight in draws])
+        return drawn()
+
+    def _draws(self) -> list[tuple[Callable[[], Command], int]]:
         draws: list[tuple[Callable[[], Command], int]] = [
             (self._adjust_cash, 6),
             (self._adjust_position, 4),
@@ -49,8 +55,7 @@ class Desk:
         ]
         draws += [(self._unfreeze, 2), (self._debit, 1)] if self._freezes else []
         draws += [(self._modify, 3), (self._withdraw, 1)] if self._orders else []
-        (drawn,) = self._chance.choices([draw for draw, _ in draws], [weight for _, weight in draws])
-        return drawn()
+        return draws
 
     def _new(self, type_: str, payload: dict[str, Any]) -> Command:
         command_id = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
@@ -94,6 +99,46 @@ class Desk:
 
     def _taken(self, numbers: list[str]) -> str:
         return numbers.pop(self._chance.randrange(len(numbers)))
+
+
+class BusyDesk(Desk):
+    """Draws of all ten types: adjustments that lapse within seconds, some ended before; commands that are wrong or in a hurry."""
+
+    def __init__(self, chance: Random, account_no: str) -> None:
+        super().__init__(chance, account_no)
+        self._adjustments: list[str] = []
+        self._now = datetime.min.replace(tzinfo=UTC)
+
+    def next_command_at(self, now: datetime) -> Command:
+        """Draw the account's next command, to be sent at about that instant."""
+        self._now = now
+        drawn = self.next_command()
+        if self._chance.random() < 0.08:
+            drawn["not_after"] = self._ahead(self._chance.uniform(0.5, 6))
+        return drawn
+
+    def _draws(self) -> list[tuple[Callable[[], Command], int]]:
+        ends: list[tuple[Callable[[], Command], int]] = [(self._end, 2)] if self._adjustments else []
+        return [*super()._draws(), (self._adjust_for_a_while, 4), (self._wrong, 1), *ends]
+
+    def _ahead(self, seconds: float) -> str:
+        return (self._now + timedelta(seconds=seconds)).replace(microsecond=0).isoformat()
+
+    def _adjust_for_a_while(self) -> Command:
+        hour = self._ahead(self._chance.uniform(4, 16))
+        drawn = self._new("temp.adjust", {"expires_at": hour, "amount": self._amount()})
+        self._adjustments.append(drawn["command_id"])
+        return drawn
+
+    def _end(self) -> Command:
+        return self._new("temp.expire", {"adjust": {"command_id": self._taken(self._adjustments)}})
+
+    def _wrong(self) -> Command:
+        """Draw what is readable and refused before any call."""
+        amiss = self._chance.choice(
+            [{"amount": "1e3"}, {"amount": "0.00"}, {"direction": "UP"}, {"unknown": "x"}, {"remark": "a" * 5000}]
+        )
+        return self._new("cash.adjust", amiss)
 
 
 def accounts_of(commands: Sequence[Command]) -> list[str]:

@@ -4,6 +4,7 @@ import ssl
 from typing import Any
 
 from worker.errors import SettingsError
+from worker.kafka.cut import look_before_sending
 from worker.kafka.ports import KafkaSettings
 
 REQUEST_TIMEOUT_MS = 15_000  # a broker that took a request and says nothing for this long is as good as gone
@@ -11,6 +12,7 @@ REQUEST_TIMEOUT_MS = 15_000  # a broker that took a request and says nothing for
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
     """Return the keyword arguments that consumer, producer and admin client share. Raises SettingsError."""
+    look_before_sending()
     protocol = settings.kafka_security_protocol.upper()
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in settings.kafka_bootstrap_servers.split(",")],

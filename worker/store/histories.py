@@ -11,6 +11,15 @@ from worker.ledger.verdicts import Numbers, Request
 from worker.store.engine import sql
 from worker.store.rows import AdjustmentRow, CommandRow, History
 
+ADJUSTMENT_COLUMNS = """
+    a.adjust_no, a.op_user, a.ended_by,
+    EXISTS (
+        SELECT FROM doubts d JOIN commands e ON e.command_id = d.command_id
+        WHERE d.operation = 'temp.expire' AND NOT d.is_expiry AND d.account_no = a.account_no
+            AND (e.payload -> 'adjust' ->> 'command_id' = a.command_id::text
+                OR e.payload -> 'adjust' ->> 'adjust_no' = a.adjust_no)
+    ) AS doubted
+"""
 COMMAND_COLUMNS = ", ".join(f'c."{name}"' for name in CommandRow._fields)
 
 
@@ -20,7 +29,7 @@ def command_row(row: RowMapping) -> CommandRow:
 
 
 def adjustment_row(row: RowMapping) -> AdjustmentRow:
-    """Make an `AdjustmentRow` of a row that joins the adjustment to its temp.adjust."""
+    """Make an `AdjustmentRow` of a row with `ADJUSTMENT_COLUMNS` that joins the adjustment `a` to its temp.adjust."""
     return AdjustmentRow(**{name: row[name] for name in AdjustmentRow.__dataclass_fields__})
 
 

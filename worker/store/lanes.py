@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.store.arrays import written
 from worker.store.engine import run, sql
-from worker.store.histories import COMMAND_COLUMNS, adjustment_row, command_row, read_histories
+from worker.store.histories import ADJUSTMENT_COLUMNS, COMMAND_COLUMNS, adjustment_row, command_row, read_histories
 from worker.store.rest import LANE_COLUMNS, lanes_of
 from worker.store.rows import UNTRIED, AdjustmentRow, CommandRow, Head, LaneRow
 
@@ -102,7 +102,7 @@ async def read_heads(connection: AsyncConnection, lanes: Mapping[str, LaneRow]) 
 
 async def _due_expiries(connection: AsyncConnection, accounts: Sequence[str]) -> list[tuple[AdjustmentRow, CommandRow]]:
     statement = sql(f"""
-        SELECT DISTINCT ON (t.account_no) {COMMAND_COLUMNS}, a.adjust_no, a.op_user, a.ended_by
+        SELECT DISTINCT ON (t.account_no) {COMMAND_COLUMNS}, {ADJUSTMENT_COLUMNS}
         FROM timers t JOIN temp_adjustments a USING (command_id) JOIN commands c USING (command_id)
         WHERE t.account_no = ANY(:accounts) AND t.state = 'due'
         ORDER BY t.account_no, t.due_at, t.command_id
@@ -138,7 +138,7 @@ async def read_adjusting(
     if not command_ids and not adjust_nos:
         return []
     statement = sql(f"""
-        SELECT {COMMAND_COLUMNS}, a.adjust_no, a.op_user, a.ended_by
+        SELECT {COMMAND_COLUMNS}, {ADJUSTMENT_COLUMNS}
         FROM temp_adjustments a JOIN commands c USING (command_id)
         WHERE a.command_id = ANY(:ids) OR a.adjust_no = ANY(:numbers)
     """)

@@ -85,6 +85,7 @@ class AdjustmentRow:
     op_user: str
     expires_at: datetime
     ended_by: str | None
+    doubted: bool  # a `temp.expire` of upstream that means it is in doubt, parked or not
 
 
 class Head(NamedTuple):

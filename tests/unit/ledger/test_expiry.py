@@ -28,6 +28,15 @@ def decided(now_s: float, *attempts: Attempt) -> End | Send:
     return decide_expiry(attempts, HOUR, GRACE, at(now_s))
 
 
+@pytest.mark.parametrize(("doubted_besides", "by"), [(False, "brokerage"), (True, "unknown")])
+def test_an_end_is_put_down_to_the_brokerage_only_where_no_command_s_own_call_is_in_doubt(
+    *, doubted_besides: bool, by: str
+) -> None:
+    refused = [attempt(1, Known.REFUSED, 0), attempt(2, Known.REFUSED, 130)]
+    decision = decide_expiry(refused, HOUR, GRACE, at(132), doubted_besides=doubted_besides)
+    assert decision == End(by, "inferred")
+
+
 def test_the_first_call_is_at_the_hour() -> None:
     assert decided(-100) == Send(HOUR, "due")
 
