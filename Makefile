@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench fmt locks clean
+.PHONY: help demo test lint types bench chaos recovery fmt locks clean
 export PYTHON
 
 BIN := .venv/bin
@@ -29,6 +29,12 @@ types: $(TESTS) ## mypy
 
 bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(TESTS) ## kill a worker at every step, for every command type, twice; ARGS="--points call.bytes --types order.place" runs some
+	@$(BIN)/python -m tests.chaos.matrix $(ARGS)
+
+recovery: $(TESTS) ## how long accounts stand still after a kill and after each part's return
+	@$(BIN)/python -m tests.chaos.recovery $(ARGS)
 
 fmt: $(TESTS) ## format, and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
