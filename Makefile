@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak lint types bench fmt locks clean
+.PHONY: help demo test lint types bench chaos soak recovery fmt locks clean
 export PYTHON
 
 BIN := .venv/bin
@@ -19,12 +19,6 @@ demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep"
 test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
 
-chaos: $(TESTS) ## seeded runs in which everything goes wrong; SEED=n is one again, RUNS=n so many
-	@$(BIN)/python -m tests.chaos.seeded $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),20))
-
-soak: $(TESTS) ## steady load with faults; MINUTES=20; what the worker uses must stay flat; plots in .soak/
-	@$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),20)
-
 lint: $(TESTS) ## ruff, its format, and the layers of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -35,6 +29,16 @@ types: $(TESTS) ## mypy
 
 bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(TESTS) ## kill a worker at every step, then seeded runs where all goes wrong; SEED=n or RUNS=n: seeded runs alone
+	@$(if $(SEED)$(RUNS),,$(BIN)/python -m tests.chaos.matrix $(ARGS))
+	@$(if $(ARGS),,$(BIN)/python -m tests.chaos.seeded $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),20)))
+
+soak: $(TESTS) ## steady load with faults; MINUTES=20; what the worker uses must stay flat; plots in .soak/
+	@$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),20)
+
+recovery: $(TESTS) ## how long accounts stand still after a kill and after each part's return
+	@$(BIN)/python -m tests.chaos.recovery $(ARGS)
 
 fmt: $(TESTS) ## format, and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

@@ -25,8 +25,9 @@ async def wait_until_async(
     condition: Callable[[], Found | Awaitable[Found]],
     deadline_s: float = 30,
     message: str | Callable[[], str] = "",
+    every_s: float = _LOOK_EVERY_S,
 ) -> Found:
-    """As `wait_until`, for a plain or an async condition."""
+    """As `wait_until`, for a plain or an async condition, which is asked so often."""
     give_up_at = time.monotonic() + deadline_s
     while True:
         seen = condition()
@@ -35,7 +36,7 @@ async def wait_until_async(
             return found
         if time.monotonic() > give_up_at:
             raise AssertionError(_text(condition, deadline_s, message))
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(every_s)
 
 
 def _text(condition: object, deadline_s: float, message: str | Callable[[], str]) -> str:
