@@ -13,6 +13,17 @@ from worker.store.rest import LANE_COLUMNS
 from worker.store.rows import AdjustmentRow, CommandRow, Head, History, LaneRow
 
 
+ADJUSTMENT_COLUMNS = """
+    a.adjust_no, a.op_user, a.ended_by,
+    EXISTS (
+        SELECT 1 FROM doubts d JOIN commands e ON e.command_id = d.command_id
+        WHERE d.account_no = a.account_no AND d.operation = 'temp.expire' AND NOT d.is_expiry
+            AND (e.payload #>> '{adjust,command_id}' = CAST(a.command_id AS text)
+                 OR e.payload #>> '{adjust,adjust_no}' = a.adjust_no)
+    ) AS command_doubted
+"""
+
+
 async def wake_lanes(connection: AsyncConnection, limit: int = 500) -> int:
     """Make held lanes ready whose hour has come; returns how many. Lanes that are locked wait for the next call."""
     statement = sql("""
@@ -88,7 +99,7 @@ async def read_heads(connection: AsyncConnection, lanes: Mapping[str, LaneRow]) 
 
 async def _due_expiries(connection: AsyncConnection, accounts: Sequence[str]) -> list[tuple[AdjustmentRow, CommandRow]]:
     statement = sql(f"""
-        SELECT DISTINCT ON (t.account_no) {COMMAND_COLUMNS}, a.adjust_no, a.op_user, a.ended_by
+        SELECT DISTINCT ON (t.account_no) {COMMAND_COLUMNS}, {ADJUSTMENT_COLUMNS}
         FROM timers t JOIN temp_adjustments a USING (command_id) JOIN commands c USING (command_id)
         WHERE t.account_no = ANY(:accounts) AND t.state = 'due'
         ORDER BY t.account_no, t.due_at, t.command_id
@@ -119,7 +130,7 @@ async def read_adjusting(
     if not command_ids and not adjust_nos:
         return []
     statement = sql(f"""
-        SELECT {COMMAND_COLUMNS}, a.adjust_no, a.op_user, a.ended_by
+        SELECT {COMMAND_COLUMNS}, {ADJUSTMENT_COLUMNS}
         FROM temp_adjustments a JOIN commands c USING (command_id)
         WHERE a.command_id = ANY(:ids) OR a.adjust_no = ANY(:numbers)
     """)

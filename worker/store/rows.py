@@ -68,7 +68,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentRow:
-    """One temporary adjustment that was booked."""
+    """One temporary adjustment that was booked; `command_doubted`: a temp.expire of it is in doubt, or parked so."""
 
     command_id: UUID
     account_no: str
@@ -76,6 +76,7 @@ class AdjustmentRow:
     op_user: str
     expires_at: datetime
     ended_by: str | None
+    command_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
