@@ -83,12 +83,12 @@ class Database:
     """The tables; `at_s` is its clock, in seconds since the world began."""
 
     __slots__ = (
-        "adjustments", "at_s", "attempts", "commands", "decided", "doubts", "lanes", "numbers", "outcomes", "parked",
-        "timers", "urgent", "verdicts", "watches",
+        "adjustments", "at_s", "attempts", "commands", "decided", "doubts", "lanes", "now", "numbers", "outcomes",
+        "parked", "timers", "urgent", "verdicts", "watches",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.at_s = 0.0
+        self.pass_time(0.0)
         self.lanes: dict[str, LaneRow] = {}
         self.commands: dict[UUID, CommandRow] = {}
         self.urgent: frozenset[str] = frozenset()
@@ -103,9 +103,9 @@ class Database:
         self.outcomes: tuple[Said, ...] = ()
         self.decided: tuple[UUID, ...] = ()
 
-    @property
-    def now(self) -> datetime:
-        return BEGINNING + timedelta(seconds=self.at_s)
+    def pass_time(self, at_s: float) -> None:
+        """Set the clock; what a statement calls `now()` is kept beside it."""
+        self.at_s, self.now = at_s, BEGINNING + timedelta(seconds=at_s)
 
     def copy(self) -> "Database":
         other = Database.__new__(Database)
@@ -114,7 +114,8 @@ class Database:
 
     def take_back(self, kept: "Database") -> None:
         """Be as `kept` is: what a rollback does."""
-        self.at_s, self.urgent, self.outcomes, self.decided = kept.at_s, kept.urgent, kept.outcomes, kept.decided
+        self.at_s, self.now, self.urgent = kept.at_s, kept.now, kept.urgent
+        self.outcomes, self.decided = kept.outcomes, kept.decided
         self.lanes, self.commands, self.verdicts = dict(kept.lanes), dict(kept.commands), dict(kept.verdicts)
         self.attempts, self.adjustments, self.timers = dict(kept.attempts), dict(kept.adjustments), dict(kept.timers)
         self.doubts, self.parked, self.watches = dict(kept.doubts), dict(kept.parked), dict(kept.watches)

@@ -115,30 +115,37 @@ def _contradiction(said: Said, command: CommandRow, brokerage: Brokerage) -> Bre
 
 def _rows(db: Database) -> Breach | None:
     for command in db.commands.values():
-        command_id, lane = command.command_id, db.lanes[command.account_no]
-        who = f"{name(command_id)}, {command.state},"
-        match command.state:
-            case "queued" | "in_doubt":
-                if lane.state == "idle" or command.position < lane.head_position:
-                    return Breach("stuck", f"{who} waits in a lane that is {lane.state} and will not look at it")
-                if command.state == "in_doubt" and (command_id, False) not in db.doubts:
-                    return Breach("stuck", f"{who} has no row among the doubts")
-            case "sending":
-                if lane.state != "leased" or not _open(db, command_id, lane.fence):
-                    return Breach("stuck", f"{who} has no call under its lane's lease")
-            case "parked":
-                if command_id not in db.parked:
-                    return Breach("stuck", f"{who} waits for nobody")
-                if db.parked[command_id] and (command_id, False) not in db.doubts:
-                    return Breach("stuck", f"{who} is in doubt without a row among the doubts")
-            case _:
-                if command_id in db.parked or (command_id, False) in db.doubts:
-                    return Breach("stuck", f"{who} still waits for a person or is in doubt")
-                if command.state != db.verdicts.get(command_id) and "corrected" not in _kinds(db, command_id):
-                    return Breach("false", f"{who} has the verdict {db.verdicts.get(command_id)}")
+        wrong = _row(db, command)
+        if wrong is not None:
+            return Breach("stuck", f"{name(command.command_id)}, {command.state}, {wrong}")
     for command_id, adjustment in db.adjustments.items():
         if (adjustment.ended_by is None) != (command_id in db.timers):
             return Breach("stuck", f"the adjustment of {name(command_id)} and its timer do not live together")
+    return None
+
+
+def _row(db: Database, command: CommandRow) -> str | None:
+    """Say what keeps a command from moving on, or what was left behind when it ended."""
+    command_id, lane = command.command_id, db.lanes[command.account_no]
+    match command.state:
+        case "queued" | "in_doubt":
+            if lane.state == "idle" or command.position < lane.head_position:
+                return f"waits in a lane that is {lane.state} and will not look at it"
+            if command.state == "in_doubt" and (command_id, False) not in db.doubts:
+                return "has no row among the doubts"
+        case "sending":
+            if lane.state != "leased" or not _open(db, command_id, lane.fence):
+                return "has no call under its lane's lease"
+        case "parked":
+            if command_id not in db.parked:
+                return "waits for nobody"
+            if db.parked[command_id] and (command_id, False) not in db.doubts:
+                return "is in doubt without a row among the doubts"
+        case _:
+            if command_id in db.parked or (command_id, False) in db.doubts:
+                return "still waits for a person or is in doubt"
+            if command_id not in db.verdicts:
+                return "has no verdict"
     return None
 
 
@@ -157,10 +164,6 @@ def _lanes(db: Database) -> Breach | None:
 
 def _open(db: Database, command_id: UUID, fence: int) -> bool:
     return any(tried.known == Known.OPEN and tried.fence == fence for tried in db.attempts.get(command_id, ()))
-
-
-def _kinds(db: Database, command_id: UUID) -> str:
-    return " ".join(said.kind for said in db.outcomes if said.command_id == command_id)
 
 
 def at_rest(db: Database, brokerage: Brokerage) -> Breach | None:

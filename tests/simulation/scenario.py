@@ -29,6 +29,7 @@ class Profile:
     sweep_s: float = 5.0
     notice_s: float = 5.0
     ahead_s: float = 1.0
+    moment_s: float = 0.001  # how long after its end a lease is seen to be over
     memory_more_s: float = 20.0  # a resend may take effect as late as any call: the memory must reach so far
 
 

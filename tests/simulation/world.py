@@ -27,7 +27,6 @@ from worker.whale.operations import REGISTRY
 
 Action = tuple[str | int | float, ...]
 TOO_LATE = NotSent("send_before_passed", "the time to send had passed")
-MOMENT_S = 0.001
 MICROSECOND_S = 0.000_001  # what a timestamp can tell apart
 ALL = 100
 
@@ -163,19 +162,30 @@ class World:
         return True
 
     def reclaim(self) -> bool:
+        now = self.db.now
+        if not any(lane.lease_until is not None and lane.lease_until < now for lane in self.db.lanes.values()):
+            return False
         return doors.run(reclaim(self.stages.engine, self.stages.settings)) > 0  # type: ignore[arg-type]
 
     def due(self) -> bool:
+        if not self.db.timers:
+            return False
         return doors.run(wake_due(self.stages.engine))[0] > 0  # type: ignore[arg-type]
 
     def over(self) -> bool:
+        if not self.db.timers:
+            return False
         return doors.run(end_watched(self.stages.engine, self.stages.settings)) > 0  # type: ignore[arg-type]
 
     def tell(self) -> bool:
+        if not self.db.doubts:
+            return False
         return doors.run(tell_doubts(self.stages.engine, self.stages.settings)) > 0  # type: ignore[arg-type]
 
     def watch(self) -> bool:
         """Look again at what is parked or was judged by absence."""
+        if not self.db.watches:
+            return False
         taken = doors.run(take_watches(self.db, ALL, LOOK_EVERY))
         for command_id, account_no in taken:
             command = self.db.commands[command_id]
@@ -236,7 +246,7 @@ class World:
 
     def time(self, by_s: float) -> bool:
         """Let time pass; what the brokerage had to do in it is done, and calls whose deadline came have ended."""
-        self.db.at_s = round(self.db.at_s + by_s, 6)
+        self.db.pass_time(round(self.db.at_s + by_s, 6))
         doors.CLOCK.world_at_s = self.db.at_s
         self.brokerage.pass_time(self.db.at_s)
         for worker in self.workers:
@@ -262,7 +272,7 @@ class World:
             if lane.state == "held" and lane.wake_at is not None:
                 found.append(seconds(lane.wake_at))
             elif lane.state == "leased" and lane.lease_until is not None:
-                found.append(seconds(lane.lease_until) + MOMENT_S)
+                found.append(seconds(lane.lease_until) + self.scenario.profile.moment_s)
         found += [seconds(timer.wake_at) for timer in db.timers.values() if timer.state == "armed"]
         grace = self.scenario.profile.grace_s
         found += [seconds(timer.due_at) + grace for timer in db.timers.values() if timer.kind == "watch"]
