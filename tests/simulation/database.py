@@ -15,7 +15,6 @@ from worker.ledger.decide import Known
 from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import Numbers, Request
 from worker.store.attempts import OWNER_SILENT
-
 from worker.store.doubts import OpenDoubt
 from worker.store.facts import Facts
 from worker.store.rows import AdjustmentRow, CommandRow, LaneRow

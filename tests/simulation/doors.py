@@ -93,7 +93,7 @@ class Silent:
     def __getattr__(self, name: str) -> Self:
         return self
 
-    def __call__(self, *given: object, **named: object) -> Self:
+    def __call__(self, *_: object, **__: object) -> Self:
         return self
 
 

@@ -14,9 +14,9 @@ def first_waiting(db: Database, account_no: str, head: int) -> CommandRow | None
     """The command at the head: the first in its lane, from `head` on, that is queued or in doubt."""
     found: CommandRow | None = None
     for command in db.commands.values():
-        if command.account_no == account_no and command.position >= head and command.state in WAITING:
-            if found is None or command.position < found.position:
-                found = command
+        waits = command.account_no == account_no and command.position >= head and command.state in WAITING
+        if waits and (found is None or command.position < found.position):
+            found = command
     return found
 
 
@@ -49,9 +49,7 @@ async def read_commands(db: Database, command_ids: Collection[UUID]) -> dict[UUI
     return {command_id: db.commands[command_id] for command_id in command_ids if command_id in db.commands}
 
 
-async def read_histories(
-    db: Database, command_ids: Collection[UUID], *, expiry: bool = False
-) -> dict[UUID, History]:
+async def read_histories(db: Database, command_ids: Collection[UUID], *, expiry: bool = False) -> dict[UUID, History]:
     return {command_id: history(db.attempts.get(command_id, ()), expiry=expiry) for command_id in command_ids}
 
 

@@ -9,7 +9,7 @@ from tests.simulation.scenario import Scenario, scenario
 from tests.simulation.world import Action, World
 
 STEPS_MIN, STEPS_MAX = 20, 60
-ROUNDS_MAX = 400
+ROUNDS_MAX = 150
 COMMITS = ("well",) * 12 + ("rolled_back", "answer_lost")
 SENDS = ("well",) * 8 + FATES
 LOOKS = ("well", "well", "well", "unreadable")
@@ -57,23 +57,23 @@ def _next_action(chance: random.Random, world: World) -> Action:
     drawn = chance.random()
     number = chance.randrange(len(world.workers))
     worker = world.workers[number]
-    if drawn < 0.06 and world.accepted < len(world.scenario.commands):  # noqa: PLR2004
+    if drawn < 0.06 and world.accepted < len(world.scenario.commands):
         return ("accept",)
-    if drawn < 0.62:  # noqa: PLR2004
+    if drawn < 0.62:
         return _work(chance, world, number)
-    if drawn < 0.76:  # noqa: PLR2004
+    if drawn < 0.76:
         return ("next",)
-    if drawn < 0.80:  # noqa: PLR2004
+    if drawn < 0.80:
         return "time", chance.choice(WAITS_S)
-    if drawn < 0.89:  # noqa: PLR2004
+    if drawn < 0.89:
         return (chance.choice(("reclaim", "due", "due", "over", "tell", "watch", "reclaim")),)
     if worker.frozen:
-        return ("thaw", number) if drawn < 0.96 else ("crash", number)  # noqa: PLR2004
-    if drawn < 0.95:  # noqa: PLR2004
+        return ("thaw", number) if drawn < 0.96 else ("crash", number)
+    if drawn < 0.95:
         return chance.choice(("crash", "freeze", "freeze")), number
-    if drawn < 0.97:  # noqa: PLR2004
+    if drawn < 0.97:
         return "late", chance.randrange(2)
-    if drawn < 0.98:  # noqa: PLR2004
+    if drawn < 0.98:
         return ("fill",)
     return "person", chance.randrange(2), chance.randrange(2)
 
@@ -83,9 +83,9 @@ def _work(chance: random.Random, world: World, number: int) -> Action:
     if worker.turns:
         index = chance.randrange(len(worker.turns))
         return "send", number, index, chance.choice(LOOKS if worker.turns[index].kind == "look" else SENDS)
-    if worker.ended and chance.random() < 0.8:  # noqa: PLR2004
+    if worker.ended and chance.random() < 0.8:
         return "finish", number, chance.choice(COMMITS)
-    if world.accepted < len(world.scenario.commands) and chance.random() < 0.3:  # noqa: PLR2004
+    if world.accepted < len(world.scenario.commands) and chance.random() < 0.3:
         return ("accept",)
     return "claim", number, chance.choice(COMMITS), chance.choice((1, 1, 100))
 

@@ -106,8 +106,7 @@ real_turn = Claim._turn
 def without_a_fence(claim: Claim, batch: Any, head: Any, *given: Any) -> Any:
     """The fence does not grow: whoever finishes moves the lane, whether it is still his or not."""
     head.lane.fence = 0
-    turn = real_turn(claim, batch, head, *given)
-    return turn
+    return real_turn(claim, batch, head, *given)
 
 
 def last_before_first(db: database.Database, account_no: str, head: int) -> CommandRow | None:

@@ -108,13 +108,13 @@ def scenario(chance: random.Random) -> Scenario:
         account_no = chance.choice(accounts)
         earlier = [(n, kind) for n, kind in made[account_no] if kind in AFTER]
         target = None
-        if earlier and chance.random() < 0.7:  # noqa: PLR2004
+        if earlier and chance.random() < 0.7:
             target, kind = chance.choice(earlier)
             command_type = chance.choice(AFTER[kind])
         else:
             command_type = chance.choice(ALONE)
         hour_s = chance.uniform(5.0, 150.0) if command_type == "temp.adjust" else None
-        not_after_s = chance.uniform(0.0, 120.0) if chance.random() < 0.15 else None  # noqa: PLR2004
+        not_after_s = chance.uniform(0.0, 120.0) if chance.random() < 0.15 else None
         commands.append(
             command(number, command_type, account_no, target=target, hour_s=hour_s, not_after_s=not_after_s)
         )

@@ -22,7 +22,14 @@ def state_of(world: World, bounds: Hashable) -> tuple[Hashable, ...]:
     held = {turn.command.command_id for worker in world.workers for turn in _held(worker)}
     ready = sorted((lane.ready_at, lane.account_no) for lane in db.lanes.values() if lane.ready_at is not None)
     lanes = tuple(
-        (lane.account_no, lane.state, lane.urgent, lane.head_position, _ahead(lane.wake_at, now), _ahead(lane.lease_until, now))
+        (
+            lane.account_no,
+            lane.state,
+            lane.urgent,
+            lane.head_position,
+            _ahead(lane.wake_at, now),
+            _ahead(lane.lease_until, now),
+        )
         for lane in db.lanes.values()
     )
     live = {c.command_id for c in db.commands.values() if c.state not in ("succeeded", "rejected")}

@@ -38,9 +38,9 @@ class Stages:
         silent, self.settings = doors.Silent(), settings_of(profile)
         self.engine = doors.Engine(Database())
         owners = [UUID(int=(1 << 90) + number) for number in range(workers)]
-        self.claims = [Claim(self.engine, self.settings, owner, silent) for owner in owners]  # type: ignore[arg-type]
-        self.finish = Finish(self.engine, self.settings, silent, silent)  # type: ignore[arg-type]
-        self.watch = Watch(self.engine, silent, self.settings, silent, silent)  # type: ignore[arg-type]
+        self.claims = [Claim(self.engine, self.settings, owner, silent) for owner in owners]
+        self.finish = Finish(self.engine, self.settings, silent, silent)
+        self.watch = Watch(self.engine, silent, self.settings, silent, silent)
 
 
 stages_of = cache(Stages)
@@ -165,22 +165,22 @@ class World:
         now = self.db.now
         if not any(lane.lease_until is not None and lane.lease_until < now for lane in self.db.lanes.values()):
             return False
-        return doors.run(reclaim(self.stages.engine, self.stages.settings)) > 0  # type: ignore[arg-type]
+        return doors.run(reclaim(self.stages.engine, self.stages.settings)) > 0
 
     def due(self) -> bool:
         if not self.db.timers:
             return False
-        return doors.run(wake_due(self.stages.engine))[0] > 0  # type: ignore[arg-type]
+        return doors.run(wake_due(self.stages.engine))[0] > 0
 
     def over(self) -> bool:
         if not self.db.timers:
             return False
-        return doors.run(end_watched(self.stages.engine, self.stages.settings)) > 0  # type: ignore[arg-type]
+        return doors.run(end_watched(self.stages.engine, self.stages.settings)) > 0
 
     def tell(self) -> bool:
         if not self.db.doubts:
             return False
-        return doors.run(tell_doubts(self.stages.engine, self.stages.settings)) > 0  # type: ignore[arg-type]
+        return doors.run(tell_doubts(self.stages.engine, self.stages.settings)) > 0
 
     def watch(self) -> bool:
         """Look again at what is parked or was judged by absence."""
@@ -239,7 +239,7 @@ class World:
             answer = NotApplied(resend=bool(resend))
         said = Said(command_id, answer, "a person", "looked it up")
         try:
-            doors.run(resolve(self.stages.engine, self.stages.settings, said))  # type: ignore[arg-type]
+            doors.run(resolve(self.stages.engine, self.stages.settings, said))
         except RefusedByGuardError:
             return False
         return True

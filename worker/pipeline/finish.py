@@ -179,7 +179,9 @@ class Finish:
         if command_id in read.adjustments:
             adjustment, command = read.adjustments[command_id]
             grace = timedelta(seconds=self._settings.sweep_grace_s)
-            step = decide_expiry(attempts, adjustment.expires_at, grace, batch.now, command_doubted=adjustment.command_doubted)
+            step = decide_expiry(
+                attempts, adjustment.expires_at, grace, batch.now, command_doubted=adjustment.command_doubted
+            )
             told = Conclusion(command, Send(batch.now, ""), attempts, attempts[-1].reported_at or batch.now, EXPIRE)
             if isinstance(step, End):
                 end_adjustment(batch, lane, told, adjustment, step.ended_by, step.basis)

@@ -12,7 +12,6 @@ from worker.store.histories import COMMAND_COLUMNS, adjustment_row, command_row,
 from worker.store.rest import LANE_COLUMNS
 from worker.store.rows import AdjustmentRow, CommandRow, Head, History, LaneRow
 
-
 ADJUSTMENT_COLUMNS = """
     a.adjust_no, a.op_user, a.ended_by,
     EXISTS (

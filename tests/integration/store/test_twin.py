@@ -122,7 +122,9 @@ async def test_what_waits_in_a_lane_is_the_same(world: World, states: tuple[str,
         command_id = await world.accept_new("cash.freeze", account_no)
         await world.sql("UPDATE commands SET state = :state WHERE command_id = :id", state=state, id=command_id)
     lane = LaneRow(account_no, "idle", 0, 0, head, len(states) + 1)
-    await agree(world, lambda c: rest._what_waits(c, {account_no: head}), lambda d: lookups.what_waits(d, {account_no: head}))
+    await agree(
+        world, lambda c: rest._what_waits(c, {account_no: head}), lambda d: lookups.what_waits(d, {account_no: head})
+    )
     await agree(world, lambda c: lanes._head_commands(c, [lane]), lambda d: lookups.head_commands(d, [lane]))
 
 
