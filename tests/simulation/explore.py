@@ -33,7 +33,7 @@ class Bounds:
     """How often something may go wrong in one story; everything else is unbounded."""
 
     breaks: int = 1  # crashes and freezes
-    losses: int = 2  # lost requests, lost answers, late effects, refusals
+    losses: int = 1  # lost requests, lost answers, late effects, refusals
     commits: int = 0  # commits whose answer is lost, with or without the commit
 
 
