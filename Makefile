@@ -1,12 +1,14 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench chaos soak recovery fmt locks clean
+.PHONY: help demo test simulate explore chaos soak recovery lint types bench fmt locks clean
 export PYTHON
 
 BIN := .venv/bin
 PARTS := .venv/installed-parts
 TESTS := .venv/installed-test
 ARGS :=
+RUNS := 100000
+SEED :=
 # acceptance tests mostly wait, so there are more of pytest's workers than cores
 PYTEST_WORKERS := 4
 
@@ -18,6 +20,12 @@ demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep"
 
 test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
+
+simulate: $(TESTS) ## the decisions in virtual time, on random stories; RUNS=1000 SEED=7 plays those seeds again
+	@$(BIN)/python -m tests.simulation --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+
+explore: $(TESTS) ## every story of a small world, by states
+	@$(BIN)/python -m tests.simulation.explore
 
 lint: $(TESTS) ## ruff, its format, and the layers of imports
 	@$(BIN)/ruff check .

@@ -25,13 +25,13 @@ class End:
 
 
 def decide_expiry(
-    attempts: Sequence[Attempt], hour: datetime, grace: timedelta, now: datetime, *, doubted_besides: bool = False
+    attempts: Sequence[Attempt], hour: datetime, grace: timedelta, now: datetime, *, command_doubted: bool = False
 ) -> End | Send:
     """Say whether the adjustment has ended, and if not when to ask again.
 
     `hour` is when it lapses, `grace` how long after it the brokerage's own sweep may take. Ended by `brokerage` needs
     two FAILED, the last of an attempt begun after hour + grace, and no call of ours in doubt; with one it is `unknown`.
-    `doubted_besides` says that a command's own call to end it is in doubt.
+    `command_doubted` says that a temp.expire of this adjustment is in doubt: it may be what ended it.
     """
     attempts = [a for a in attempts if a.known is not Known.CLEARED]
     for attempt in attempts:
@@ -41,7 +41,7 @@ def decide_expiry(
         return Send(hour, "due")
     swept_at = hour + grace
     refused = [a for a in attempts if a.known is Known.REFUSED]
-    doubted = doubted_besides or any(a.known in (Known.IN_DOUBT, Known.OPEN) for a in attempts)
+    doubted = command_doubted or any(a.known in (Known.IN_DOUBT, Known.OPEN) for a in attempts)
     if len(refused) >= FAILED_MIN and refused[-1].opened_at >= swept_at:
         told = not doubted and all(a.code == "FAILED" for a in refused)
         return End("brokerage" if told else "unknown", "inferred")

@@ -123,7 +123,9 @@ class Claim:
         if adjustment is None or adjustment.adjust_no is None:
             raise RuntimeError(f"{head.command.command_id} has no adjustment that could be ended")
         grace = timedelta(seconds=self._settings.sweep_grace_s)
-        step = decide_expiry(attempts, adjustment.expires_at, grace, batch.now, doubted_besides=adjustment.doubted)
+        step = decide_expiry(
+            attempts, adjustment.expires_at, grace, batch.now, command_doubted=adjustment.command_doubted
+        )
         match step:
             case End():
                 told = Conclusion(head.command, Send(batch.now, ""), attempts, batch.now, EXPIRE)

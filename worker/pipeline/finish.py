@@ -60,6 +60,11 @@ class Finish:
         What the database refuses for its data is looked for by halves; the culprit's answer is left out and it is in
         doubt, so that it is parked or resent as any doubt and stops nobody else.
         """
+        first, others = _one_of_each_lane(ended)
+        if others:
+            await self.finish(first)
+            await self.finish(others)
+            return
         try:
             async with transaction(self._engine) as connection:
                 await self._record(connection, ended)
@@ -83,10 +88,13 @@ class Finish:
         at = {e.turn.attempt_id: now - timedelta(seconds=max(0.0, boot_s - e.ended_s)) for e in ended}
         reports = {e.turn.attempt_id: report_row(e, at[e.turn.attempt_id], self._settings) for e in ended}
         recorded = await report_attempts(connection, list(reports.values()))
+        # a claim that was rolled back has no attempt, and the next claim of its lane has the same fence
         held = {
             e.turn.attempt_id
             for e in ended
-            if (lane := lanes[e.turn.command.account_no]).state == LaneState.LEASED and lane.fence == e.turn.fence
+            if e.turn.attempt_id in recorded
+            and (lane := lanes[e.turn.command.account_no]).state == LaneState.LEASED
+            and lane.fence == e.turn.fence
         }
         read = await self._read(connection, ended, held)
         batch = Batch(lanes, now, timedelta(seconds=self._settings.in_doubt_notice_s))
@@ -172,7 +180,9 @@ class Finish:
         if command_id in read.adjustments:
             adjustment, command = read.adjustments[command_id]
             grace = timedelta(seconds=self._settings.sweep_grace_s)
-            step = decide_expiry(attempts, adjustment.expires_at, grace, batch.now, doubted_besides=adjustment.doubted)
+            step = decide_expiry(
+                attempts, adjustment.expires_at, grace, batch.now, command_doubted=adjustment.command_doubted
+            )
             told = Conclusion(command, Send(batch.now, ""), attempts, attempts[-1].reported_at or batch.now, EXPIRE)
             if isinstance(step, End):
                 end_adjustment(batch, lane, told, adjustment, step.ended_by, step.basis)
@@ -189,3 +199,13 @@ class Finish:
                 self._finished(conclusion.command.command_type, kind).inc()
             case _:
                 pass
+
+
+def _one_of_each_lane(ended: Sequence[Ended]) -> tuple[Sequence[Ended], Sequence[Ended]]:
+    """Part the first turn of each lane from the rest: what follows from one must see what followed from the one before.
+
+    A worker has two turns of one lane when it lost the first to a lease that ran out and then took the lane again.
+    """
+    first: dict[str, Ended] = {}
+    others = [e for e in ended if first.setdefault(e.turn.command.account_no, e) is not e]
+    return (list(first.values()), others) if others else (ended, ())

@@ -18,7 +18,7 @@ ADJUSTMENT_COLUMNS = """
         WHERE d.operation = 'temp.expire' AND NOT d.is_expiry AND d.account_no = a.account_no
             AND (e.payload -> 'adjust' ->> 'command_id' = a.command_id::text
                 OR e.payload -> 'adjust' ->> 'adjust_no' = a.adjust_no)
-    ) AS doubted
+    ) AS command_doubted
 """
 COMMAND_COLUMNS = ", ".join(f'c."{name}"' for name in CommandRow._fields)
 

@@ -77,7 +77,7 @@ UNTRIED = History()
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentRow:
-    """One temporary adjustment that was booked."""
+    """One temporary adjustment that was booked; `command_doubted`: a temp.expire of it is in doubt, or parked so."""
 
     command_id: UUID
     account_no: str
@@ -85,7 +85,7 @@ class AdjustmentRow:
     op_user: str
     expires_at: datetime
     ended_by: str | None
-    doubted: bool  # a `temp.expire` of upstream that means it is in doubt, parked or not
+    command_doubted: bool = False
 
 
 class Head(NamedTuple):

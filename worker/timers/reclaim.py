@@ -57,7 +57,9 @@ async def _expiries(connection: AsyncConnection, batch: Batch, settings: Setting
     for adjustment, command in await read_adjusting(connection, command_ids=command_ids, adjust_nos=()):
         attempts = histories[adjustment.command_id].attempts
         told = Conclusion(command, Send(batch.now, ""), attempts, batch.now, EXPIRE)
-        step = decide_expiry(attempts, adjustment.expires_at, grace, batch.now, doubted_besides=adjustment.doubted)
+        step = decide_expiry(
+            attempts, adjustment.expires_at, grace, batch.now, command_doubted=adjustment.command_doubted
+        )
         if isinstance(step, Send):
             batch.facts.timers_rearmed.append({"command_id": adjustment.command_id, "wake_at": step.at})
             doubt_expiry(batch, told, step.reason)

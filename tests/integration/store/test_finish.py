@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.integration.store.world import DOUBT, POOR, UNSENT, World, done
 from tests.support.commands import new_account
@@ -16,6 +17,7 @@ from worker.ledger.verdicts import Absent, Confirmed, Numbers, Refused, Seen
 from worker.pipeline import claim
 from worker.pipeline.claim import ClaimUnsureError
 from worker.pipeline.turn import LOOK, Ended
+from worker.store.engine import transaction
 
 LEASE_S = 31.0
 HORIZON_S = 155.0
@@ -328,3 +330,46 @@ async def test_a_late_answer_while_an_expiry_has_the_lane_ends_the_hold(world: W
 
 def hour(ahead_s: float = 3600) -> str:
     return (clock.utc_now() + timedelta(seconds=ahead_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def test_turns_of_a_claim_that_was_rolled_back_leave_the_lane_to_its_next_owner(
+    world: World, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def lost(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        async with transaction(engine) as connection:
+            yield connection
+            raise PartUnavailableError("the connection was lost before the commit")
+
+    command_id = await world.accept_new("temp.adjust", account)
+    with monkeypatch.context() as patched:
+        patched.setattr(claim, "transaction", lost)
+        with pytest.raises(ClaimUnsureError) as unsure:
+            await world.claim()
+    assert [ended.turn.fence for ended in unsure.value.ended] == [1]
+    turn = await world.claim_one()
+    assert turn.fence == 1
+    await world.finishing.finish(unsure.value.ended)
+    assert ((await world.lane(account)).state, await world.state(command_id)) == ("leased", "sending")
+    assert await world.claim() == []
+    await world.finish(turn, done(adjust_no="TA1"))
+    assert await world.types(account) == ["command.succeeded"]
+
+
+async def test_two_turns_of_one_lane_recorded_at_once_are_told_of_once(world: World, account: str) -> None:
+    command_id = await world.accept_new("order.place", account)
+    first = await world.claim_one()
+    await fall_silent(world)
+    await world.age(3)
+    await world.wake()
+    look = await world.claim_one()
+    assert look.kind == LOOK
+    now_s = clock.boot_s()
+    await world.finishing.finish([Ended(first, DOUBT, now_s), Ended(look, Absent("not there"), now_s)])
+    assert (await world.state(command_id), (await world.lane(account)).state) == ("in_doubt", "held")
+    await world.age(HORIZON_S)
+    for _ in range(2):
+        await world.wake()
+        await world.go(Absent("not there"))
+        await world.age(3)
+    assert (await world.types(account))[-1] == "command.rejected"

@@ -165,3 +165,18 @@ async def test_every_open_adjustment_has_a_timer(world: World, account: str) -> 
     assert await world.sql(missing) == []
     await world.go(done(adjust_no="TA1"))
     assert await world.sql(missing) == []
+
+
+async def test_the_brokerage_is_not_said_to_have_ended_what_a_doubtful_temp_expire_may_have(
+    world: World, account: str
+) -> None:
+    adjust = await book(world, account)
+    await world.accept_new("temp.expire", account, {"adjust": {"command_id": adjust}})
+    await world.go(DOUBT)
+    await world.age(400)
+    for _ in range(2):
+        await world.wake_due()
+        await world.go(FAILED)
+        await world.age(3)
+    told = [one for one in await world.outcomes(account) if one["type"] == "temp_adjustment.expired"]
+    assert [one["result"]["ended_by"] for one in told] == ["unknown"]

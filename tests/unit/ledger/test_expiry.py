@@ -28,12 +28,12 @@ def decided(now_s: float, *attempts: Attempt) -> End | Send:
     return decide_expiry(attempts, HOUR, GRACE, at(now_s))
 
 
-@pytest.mark.parametrize(("doubted_besides", "by"), [(False, "brokerage"), (True, "unknown")])
+@pytest.mark.parametrize(("command_doubted", "by"), [(False, "brokerage"), (True, "unknown")])
 def test_an_end_is_put_down_to_the_brokerage_only_where_no_command_s_own_call_is_in_doubt(
-    *, doubted_besides: bool, by: str
+    *, command_doubted: bool, by: str
 ) -> None:
     refused = [attempt(1, Known.REFUSED, 0), attempt(2, Known.REFUSED, 130)]
-    decision = decide_expiry(refused, HOUR, GRACE, at(132), doubted_besides=doubted_besides)
+    decision = decide_expiry(refused, HOUR, GRACE, at(132), command_doubted=command_doubted)
     assert decision == End(by, "inferred")
 
 
