@@ -6,6 +6,7 @@ LedgerWorkerError
 ├── NothingMatchedError      the id or filter given names nothing (exit 3)
 ├── PartUnavailableError     Kafka, Postgres or the brokerage does not answer   → wait, or start it
 ├── TopicsError              topics differ from the manifest in a way that loses order or data
+├── ForgottenError           the database knows less than Kafka says it did       → the runbook, then `recover`
 ├── RevisionError            the database's revision is not one this release can use
 ├── LostPlaceError           another intake moved a partition's row meanwhile   → read the row again
 └── DataRefusedError         the database refuses these rows for what they contain → bisect, quarantine
@@ -40,6 +41,10 @@ class TopicsError(LedgerWorkerError):
 
 class RevisionError(LedgerWorkerError):
     """The database's revision is not one that this release can use."""
+
+
+class ForgottenError(LedgerWorkerError):
+    """The database has forgotten commits: it was restored, or another server answers in its place."""
 
 
 class DataRefusedError(LedgerWorkerError):

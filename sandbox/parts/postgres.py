@@ -96,6 +96,55 @@ class Postgres:
         """Kill -9 the server; its sessions notice and end by themselves."""
         self.program.kill()
 
+    def back_up(self) -> Path:
+        """Take a base backup of the running server, as it is at the end of this call; returns its folder."""
+        folder = self._programs.new_folder("backup")
+        self._base_backup(folder / "data", folder)
+        return folder / "data"
+
+    def restore(self, backup: Path) -> None:
+        """Put a base backup in the place of the data of this server, which must have ended; `start` starts it."""
+        shutil.rmtree(self._data)
+        shutil.copytree(backup, self._data, symlinks=True)
+        self._own(self._data)
+
+    def start_standby(self) -> "Postgres":
+        """Start another server that follows this one by streaming, until `cut_off`."""
+        standby = Postgres(self._programs, self._say)
+        standby._binaries, standby._password = self._binaries, self._password
+        self._base_backup(standby._data, standby._folder, "--write-recovery-conf")
+        standby.log.touch()
+        standby._own(standby._folder)
+        standby._start_once(_START_DEADLINE_S)
+        return standby
+
+    def cut_off(self) -> None:
+        """Let a standby receive nothing more from now on; what it has received it keeps."""
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            connection.execute("SELECT pg_reload_conf()")
+
+    def promote(self) -> None:
+        """Make a standby a primary; blocks until it takes writes."""
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            connection.execute("SELECT pg_promote(true, 30)")
+
+    def _base_backup(self, target: Path, folder: Path, *options: str) -> None:
+        argv: list[str | Path] = [self._binaries / "pg_basebackup", "-D", target, "-h", "127.0.0.1", f"-p{self._port}"]
+        argv += [f"-U{_USER}", "--checkpoint=fast", "--wal-method=stream", "--no-sync", *options]
+        self._own(folder)
+        env = {**os.environ, "PGPASSWORD": self._password}
+        log = folder / "pg_basebackup.log"
+        program = self._programs.start("pg_basebackup", argv, log, uid=self._uid, env=env, cwd=folder)
+        if program.stop_when_done(_INIT_DEADLINE_S) != 0:
+            raise PartsError(f"the base backup was not taken{program.last_lines()}")
+
+    def _own(self, folder: Path) -> None:
+        """Give a folder to the user that the server runs as."""
+        if self._uid is not None:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, self._uid, self._uid, follow_symlinks=False)
+
     def _init(self) -> None:
         self._binaries = _installed() if self._uid is None else _copied(self._folder)
         self._data.mkdir(mode=0o700)

@@ -1,12 +1,14 @@
 """What must hold before a worker starts; each refusal is one sentence that says what to do."""
 
 import asyncio
+from collections.abc import Mapping
 
 from worker.errors import RevisionError, TopicsError
 from worker.kafka.topics import open_topics
-from worker.ledger.positions import ReasonKind
+from worker.ledger.positions import Position, ReasonKind, TopicPartition
+from worker.operate.witnesses import refuse_forgotten
 from worker.settings import Settings
-from worker.store.engine import create_engine, transaction
+from worker.store.engine import opened, transaction
 from worker.store.offsets import read_positions
 from worker.store.revision import current, head
 
@@ -15,7 +17,7 @@ async def check_start(settings: Settings) -> None:
     """Look at the database's revision, the topics and the stored positions.
 
     Raises PartUnavailableError when Postgres or Kafka does not answer, RevisionError or TopicsError when what is there
-    would lose order or data.
+    would lose order or data, ForgottenError when Kafka knows of commits that the database does not.
     """
     url = settings.database_url.get_secret_value()
     found, needed = await asyncio.to_thread(current, url), await asyncio.to_thread(head)
@@ -23,12 +25,14 @@ async def check_start(settings: Settings) -> None:
         raise RevisionError(
             f"the database is at revision {found or 'none'} and this release needs {needed}; run `ledger-worker migrate`"
         )
-    engine = create_engine(url, pool_size=1)
-    try:
+    async with opened(url) as engine:
         async with transaction(engine) as connection:
             positions = await read_positions(connection)
-    finally:
-        await engine.dispose()
+        await _check_topics(settings, positions)
+        await refuse_forgotten(engine, settings)
+
+
+async def _check_topics(settings: Settings, positions: Mapping[TopicPartition, Position]) -> None:
     async with open_topics(settings) as topics:
         losing = [difference for difference in await topics.verify() if difference.loses]
         if losing:

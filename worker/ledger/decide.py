@@ -27,6 +27,8 @@ ABSENT_READS_MIN = 2
 FIRST_CALL = "first call"
 SIGNATURE_ALONE = "signature_refused_alone"
 """Rule of a NotSent whose signature was refused while a signed read was not: waiting will not mend it."""
+RECOVERED = "recovered"
+"""Rule of a doubt that `recover` made: the database has forgotten whether, and before what else, the call went out."""
 
 
 NO_NUMBERS = Numbers()
@@ -86,6 +88,7 @@ class Rules(NamedTuple):
     ended_rejects: bool
     key_life: timedelta
     not_after: datetime | None
+    repeat_is_harmless: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +235,14 @@ def _look_then_resend(
     end = max(doubts[0].horizon_at, doubts[0].opened_at + rules.key_life)
     if fresh and fresh[-1].sight is Sight.ENDED and rules.ended_rejects:
         return Reject("ORDER_ENDED", fresh[-1].note, "brokerage")
-    refused = any(a.known is Known.REFUSED for a in attempts)
+    # with a doubt that was recovered, calls after this one may have been made: a resend would undo what they did
+    undoes = not rules.repeat_is_harmless and any(a.rule == RECOVERED for a in attempts)
+    final = undoes or any(a.known is Known.REFUSED for a in attempts)
     too_late = rules.not_after is not None and now >= rules.not_after
-    if fresh and fresh[-1].sight is Sight.ABSENT and not refused and not too_late and now < end:
+    if fresh and fresh[-1].sight is Sight.ABSENT and not final and not too_late and now < end:
         last = end if rules.not_after is None else min(end, rules.not_after)
         return Send(_next_try(attempts, [], doubts), "the order does not show it: sent again", no_later_than=last)
-    hopeless = refused or too_late or bool(fresh and fresh[-1].sight is Sight.ENDED)
+    hopeless = final or too_late or bool(fresh and fresh[-1].sight is Sight.ENDED)
     at = _next_try(attempts, looks, doubts)
     last_look_at = looks[-1].started_at if looks else None
     if now < (horizon if hopeless else end) or last_look_at is None or last_look_at < horizon:

@@ -8,9 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker import clock
 from worker.errors import LedgerWorkerError
+from worker.kafka.past import open_past
 from worker.kafka.topics import open_topics
 from worker.ledger.positions import ReasonKind
 from worker.ledger.verdicts import NotSent
+from worker.operate.witnesses import find_witnesses
 from worker.settings import Need, Settings
 from worker.store.condition import Condition, read_breaches, read_condition, read_server
 from worker.store.engine import opened, transaction
@@ -165,9 +167,18 @@ async def _kafka(settings: Settings, *, has_tables: bool) -> list[Check]:
                 reasons = [r for r in (await topics.inspect(ours)).values() if r.kind is not ReasonKind.STOPPED]
                 said = "; ".join(reason.sentence for reason in reasons) or "every stored place holds"
                 checks.append(Check("places", not reasons, said, "see the runbook, then `ledger-worker topics adopt`"))
+                checks.append(await _memory(settings))
             return checks
     except LedgerWorkerError as error:
         return [Check("kafka", ok=False, says=str(error), do="start Kafka, or correct LEDGER_KAFKA_*")]
+
+
+async def _memory(settings: Settings) -> Check:
+    """Say whether Kafka knows of commits that the database does not."""
+    async with opened(settings.database_url.get_secret_value()) as engine, open_past(settings) as past:
+        found = await find_witnesses(engine, settings, past)
+    told = "; ".join(found) or "the database knows what Kafka knows of"
+    return Check("memory", not found, told, "see docs/runbooks/restored-database.md, then `ledger-worker recover`")
 
 
 async def _brokerage(settings: Settings) -> Check:

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from worker import clock
 from worker.errors import DataRefusedError, PartUnavailableError
-from worker.ledger.decide import Known, LookAt, Park, Reject, Send
+from worker.ledger.decide import RECOVERED, Known, LookAt, Park, Reject, Send, Wait
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
@@ -145,8 +145,11 @@ class Claim:
     ) -> Turn | None:
         command, history = head.command, head.history
         conclusion = weigh(command, history.attempts, history.looks, self._settings, batch.now, ends=ends)
-        decision = conclusion.decision
         intent = _intent(command, target, history.attempts[-1].numbers if history.attempts else None)
+        decision = conclusion.decision
+        if history.attempts and isinstance(decision, Send | LookAt):
+            decision = self._unguided(head, intent, batch.now) or decision
+            conclusion = replace(conclusion, decision=decision)
         match decision:
             case LookAt() if decision.at <= batch.now:
                 return self._turn(batch, head, LOOK, intent, began_s, None)
@@ -188,6 +191,19 @@ class Claim:
         except (KeyError, TypeError, ValueError) as error:
             self._log.exception("claim.unbuildable", command_id=str(head.command.command_id))
             return Park(f"no request can be made of it: {error}", in_doubt=False)
+
+    def _unguided(self, head: Head, intent: Intent, now: datetime) -> Wait | Park | None:
+        """Say why a doubt that `recover` made leads nowhere: what was sent is forgotten, and it cannot be made anew."""
+        recovered = [a.horizon_at for a in head.history.attempts if a.rule == RECOVERED]
+        if head.history.request is not None or not recovered:
+            return None
+        if _operation_of(head).reference is not None and intent.target in (None, Numbers()):
+            why = "what it refers to is not known, nor what was sent"
+        elif (unbuildable := self._unbuildable(head, intent)) is not None:
+            why = unbuildable.reason
+        else:
+            return None
+        return Wait(max(recovered), why) if now < max(recovered) else Park(why, in_doubt=True)
 
     def _turn(
         self,

@@ -86,6 +86,7 @@ def weigh(
         ended_rejects=operation.ended_rejects,
         key_life=_seconds(settings.whale_key_life_s),
         not_after=command.not_after,
+        repeat_is_harmless=operation.repeat_is_harmless,
     )
     decision = decide(rules, attempts, looks, now)
     hold_after = None

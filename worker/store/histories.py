@@ -69,8 +69,11 @@ async def read_histories(
 
 
 def _doubtful_request(row: RowMapping) -> Request | None:
-    """Return what must go out again to the byte, a person's resend too; a call that was not sent may be built anew."""
-    if row["known"] not in (Known.OPEN, Known.IN_DOUBT, Known.CLEARED):
+    """Return what must go out again to the byte, a person's resend too; a call that was not sent may be built anew.
+
+    So must one that `recover` put in the place of forgotten calls: what they sent is not known, and its method is empty.
+    """
+    if row["known"] not in (Known.OPEN, Known.IN_DOUBT, Known.CLEARED) or not row["method"]:
         return None
     return Request(row["method"], row["path"], row["query"], bytes(row["body"]))
 

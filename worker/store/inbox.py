@@ -297,9 +297,9 @@ async def store_batch(
     kept = advance_offsets(offsets, batch, options.refusals_in_row_max)
     identified = [judged for _, judged in kept if not isinstance(judged, Malformed)]
     accounts = {judged.account_no for judged in identified}
-    await _make_lanes(connection, accounts)
+    await make_lanes(connection, accounts)
     lanes, now = await lock_lanes(connection, accounts)
-    new_ids, known = await _register(connection, identified)
+    new_ids, known = await register_ids(connection, identified)
     inbox = Inbox(options, now, lanes, offsets, new_ids, known)
     for record, judged in kept:
         inbox.take(record, judged)
@@ -311,12 +311,13 @@ async def store_batch(
     return {place: row.next_offset for place, row in offsets.items()}
 
 
-async def _make_lanes(connection: AsyncConnection, accounts: Collection[str]) -> None:
+async def make_lanes(connection: AsyncConnection, accounts: Collection[str]) -> None:
+    """Make the lanes that are missing."""
     rows = [{"account_no": account_no} for account_no in sorted(accounts)]
     await insert(connection, "lanes", {"account_no": "text"}, rows, on_conflict="ON CONFLICT DO NOTHING")
 
 
-async def _register(
+async def register_ids(
     connection: AsyncConnection, identified: Sequence[Command | Refusal]
 ) -> tuple[set[UUID], dict[UUID, Known]]:
     """Claim the ids; of one used twice in the batch, the first counts. Returns the new ones and what is known of others.

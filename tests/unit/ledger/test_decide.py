@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.ledger.decide import (
+    RECOVERED,
     SIGNATURE_ALONE,
     Attempt,
     Decision,
@@ -91,6 +92,15 @@ def test_the_answer_of_the_doubtful_attempt_itself_decides(rules: Rules) -> None
     assert refused.origin == "brokerage"
     unsent = decide(rules, [attempt(1, Known.NOT_SENT)], [], at(2))
     assert isinstance(unsent, Send)
+
+
+def test_a_change_whose_followers_are_forgotten_is_looked_at_and_never_made_again() -> None:
+    rules, absent = replace(MODIFY, repeat_is_harmless=False), look(Sight.ABSENT, 2)
+    assert isinstance(decide(rules, [DOUBT], [absent], at(4)), Send)
+    recovered = replace(DOUBT, rule=RECOVERED)
+    assert isinstance(decide(rules, [recovered], [absent], at(4)), LookAt)
+    again = [absent, look(Sight.ABSENT, HORIZON_S + 1)]
+    assert isinstance(decide(rules, [recovered], again, at(LATE)), Park)
 
 
 def test_what_was_never_tried_is_sent_now() -> None:

@@ -1,0 +1,104 @@
+"""What Kafka remembers, read to compare it with what the database does: offsets of the group, and logs without a group.
+
+Everything is read past aiokafka's own reader, which stops at a header name that is not UTF-8.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import errors as refused
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition as Tp
+
+from worker.clock import boot_s
+from worker.errors import PartUnavailableError
+from worker.kafka.ports import KafkaSettings
+from worker.kafka.security import client_options
+from worker.kafka.tolerant import read_slice
+from worker.ledger.positions import TopicPartition
+from worker.ledger.records import RawRecord
+
+FETCH_BYTES_MAX = 8_388_608
+COORDINATOR_DEADLINE_S = 30.0
+COORDINATOR_PAUSE_S = 0.2
+NO_GROUP = ("Dead", "Empty")
+
+
+class Past:
+    """One connection's view; see `open_past`. Every method may raise PartUnavailableError through it."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, reader: AIOKafkaConsumer, group_id: str) -> None:
+        self._admin, self._reader, self._group_id = admin, reader, group_id
+
+    async def committed(self) -> dict[TopicPartition, int]:
+        """Return the group's offsets, which intake commits only after the database has stored what lies before them."""
+        coordinator = await self._find_coordinator()
+        found = await self._admin.list_consumer_group_offsets(self._group_id, coordinator)
+        return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
+
+    async def members(self) -> int:
+        """Count the members of the group: running intakes, and for ten seconds those that were killed."""
+        responses = await self._admin.describe_consumer_groups([self._group_id], await self._find_coordinator())
+        return sum(
+            len(members)
+            for response in responses
+            for _, _, state, _, _, members, *_ in response.groups
+            if state not in NO_GROUP
+        )
+
+    async def _find_coordinator(self) -> int:
+        """Return the group's coordinator; a cluster that has just started appoints it when first asked."""
+        give_up_at_s = boot_s() + COORDINATOR_DEADLINE_S
+        while True:
+            try:
+                return int(await self._admin.find_coordinator(self._group_id))
+            except (refused.GroupCoordinatorNotAvailableError, refused.GroupLoadInProgressError):
+                if boot_s() > give_up_at_s:
+                    raise
+                await asyncio.sleep(COORDINATOR_PAUSE_S)
+
+    async def ends(self, topics: Collection[str]) -> dict[TopicPartition, tuple[int, int]]:
+        """Return (log start, log end) of every partition; a topic that does not exist is left out."""
+        described = await self._admin.describe_topics(list(topics))
+        tps = [Tp(t["topic"], p["partition"]) for t in described if not t["error_code"] for p in t["partitions"]]
+        starts, ends = await asyncio.gather(self._reader.beginning_offsets(tps), self._reader.end_offsets(tps))
+        return {(tp.topic, tp.partition): (starts[tp], ends[tp]) for tp in tps}
+
+    async def read(self, place: TopicPartition, start: int, end: int) -> list[RawRecord]:
+        """Read a partition from `start` up to `end`, both within its log; all of it is kept in memory."""
+        topic, partition = place
+        records: list[RawRecord] = []
+        at = start
+        while at < end:
+            seen = await read_slice(self._reader._client, topic, partition, at, FETCH_BYTES_MAX)  # noqa: SLF001
+            if seen.next_offset <= at:
+                raise PartUnavailableError(
+                    f"{topic}[{partition}] gives nothing at offset {at}, though it ends at {end}"
+                )
+            records += [record for record in seen.records if record.offset < end]
+            at = seen.next_offset
+        return records
+
+
+@asynccontextmanager
+async def open_past(settings: KafkaSettings) -> AsyncIterator[Past]:
+    """Connect for the time of the block. PartUnavailableError names the bootstrap servers where none answers."""
+    options: dict[str, Any] = client_options(settings)
+    admin = AIOKafkaAdminClient(**options)
+    reader = AIOKafkaConsumer(
+        **options, group_id=None, enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed"
+    )
+    try:
+        try:
+            await admin.start()
+            await reader.start()
+            yield Past(admin, reader, settings.kafka_group_id)
+        except (refused.KafkaError, OSError) as error:
+            told = f"Kafka at {settings.kafka_bootstrap_servers} does not answer"
+            raise PartUnavailableError(f"{told}: {error!r}") from error
+    finally:
+        await reader.stop()
+        await admin.close()
