@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
 
 from schemas.codes import Origin, brokerage_code
 from schemas.outcomes import Basis
@@ -54,7 +53,8 @@ class Sight(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Attempt(NamedTuple):
+@dataclass(slots=True)
+class Attempt:
     """One write attempt, as far as the decision needs it; instants are the database's."""
 
     number: int
@@ -80,7 +80,8 @@ class Look:
     numbers: Numbers = NO_NUMBERS
 
 
-class Rules(NamedTuple):
+@dataclass(slots=True)
+class Rules:
     """What the operation and the settings say about this command's doubts."""
 
     keyed_by: Keying

@@ -5,7 +5,7 @@ lock. Of two persons at once the second is told who decided.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 from uuid import UUID
@@ -199,7 +199,7 @@ def _not_applied(case: Case, said: Said) -> dict[str, Any]:
     # of what carries our tag a later look can still tell that this was wrong; other states may be another's doing
     tagged = REGISTRY[case.command.command_type].keyed_by is Keying.TAG
     decision = Reject("NOT_APPLIED", f"{said.actor} decided that it was not applied", "policy", by_absence=tagged)
-    cleared = [a._replace(known=Known.CLEARED) if a in case.doubtful else a for a in case.attempts]
+    cleared = [replace(a, known=Known.CLEARED) if a in case.doubtful else a for a in case.attempts]
     _conclude(case, _conclusion(case, said, decision, cleared))
     return {"state": "rejected", "code": "NOT_APPLIED"}
 

@@ -149,7 +149,7 @@ class Claim:
         decision = conclusion.decision
         if history.attempts and isinstance(decision, Send | LookAt):
             decision = self._unguided(head, intent, batch.now) or decision
-            conclusion = replace(conclusion, decision=decision)
+            conclusion = conclusion._replace(decision=decision)
         match decision:
             case LookAt() if decision.at <= batch.now:
                 return self._turn(batch, head, LOOK, intent, began_s, None)
@@ -199,8 +199,8 @@ class Claim:
             return None
         if _operation_of(head).reference is not None and intent.target in (None, Numbers()):
             why = "what it refers to is not known, nor what was sent"
-        elif (unbuildable := self._unbuildable(head, intent)) is not None:
-            why = unbuildable.reason
+        elif isinstance(built := self._built(head, intent), Park):
+            why = built.reason
         else:
             return None
         return Wait(max(recovered), why) if now < max(recovered) else Park(why, in_doubt=True)

@@ -16,15 +16,15 @@ from worker.store.rows import UNTRIED, AdjustmentRow, CommandRow, Head, LaneRow
 
 async def wake_lanes(connection: AsyncConnection, limit: int = 500) -> int:
     """Make held lanes ready whose hour has come; returns how many. Lanes that are locked wait for the next call."""
-    statement = sql("""
+    statement = """
         WITH due AS (
             SELECT account_no FROM lanes WHERE state = 'held' AND wake_at <= now()
             ORDER BY wake_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )
         UPDATE lanes l SET state = 'ready', ready_at = l.wake_at, wake_at = NULL, hold_reason = NULL
-        FROM due WHERE l.account_no = due.account_no
-    """)
-    return (await connection.execute(statement, {"limit": limit})).rowcount
+        FROM due WHERE l.account_no = due.account_no RETURNING 1
+    """
+    return len(await run(connection, statement, {"limit": limit}))
 
 
 async def lease_ready(

@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from worker.store.engine import sql
+from worker.store.engine import run
 
 
 async def borrow(connection: AsyncConnection, *, want: int, per_s: float, burst: float, reserve: float) -> int:
@@ -10,11 +10,12 @@ async def borrow(connection: AsyncConnection, *, want: int, per_s: float, burst:
 
     The time is read after the row's lock was had: two that wait for each other must not fill it twice.
     """
-    statement = sql("""
+    statement = """
         WITH locked AS (SELECT tokens, filled_at FROM rate FOR UPDATE),
         filled AS (
             SELECT least(CAST(:burst AS float8),
-                         tokens + greatest(0, extract(epoch FROM clock_timestamp() - filled_at)) * :per_s) AS tokens
+                         tokens + CAST(:per_s AS float8)
+                             * greatest(0, extract(epoch FROM clock_timestamp() - filled_at))) AS tokens
             FROM locked
         ),
         given AS (
@@ -22,6 +23,7 @@ async def borrow(connection: AsyncConnection, *, want: int, per_s: float, burst:
         )
         UPDATE rate SET tokens = given.tokens - given.granted, filled_at = clock_timestamp() FROM given
         RETURNING given.granted
-    """)
+    """
     given = {"want": want, "per_s": per_s, "burst": burst, "reserve": reserve}
-    return int((await connection.execute(statement, given)).scalar_one())
+    [(granted,)] = await run(connection, statement, given)
+    return int(granted)
