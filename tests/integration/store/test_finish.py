@@ -341,7 +341,7 @@ async def test_turns_of_a_claim_that_was_rolled_back_leave_the_lane_to_its_next_
             yield connection
             raise PartUnavailableError("the connection was lost before the commit")
 
-    command_id = await world.accept_new("temp.adjust", account)
+    command_id = await world.accept_new("order.place", account)
     with monkeypatch.context() as patched:
         patched.setattr(claim, "transaction", lost)
         with pytest.raises(ClaimUnsureError) as unsure:
@@ -352,7 +352,7 @@ async def test_turns_of_a_claim_that_was_rolled_back_leave_the_lane_to_its_next_
     await world.finishing.finish(unsure.value.ended)
     assert ((await world.lane(account)).state, await world.state(command_id)) == ("leased", "sending")
     assert await world.claim() == []
-    await world.finish(turn, done(adjust_no="TA1"))
+    await world.finish(turn, done(order_id="O1"))
     assert await world.types(account) == ["command.succeeded"]
 
 

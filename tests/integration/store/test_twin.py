@@ -15,6 +15,7 @@ from tests.integration.store.world import DOUBT, UNSENT, World, done
 from tests.simulation import database, lookups
 from tests.simulation.database import Database, Timer, Tried
 from tests.support.commands import new_account
+from worker import clock
 from worker.ledger.verdicts import Numbers
 from worker.pipeline.report import report_row
 from worker.pipeline.turn import Ended, Turn
@@ -39,7 +40,7 @@ LANES = {
     "leased to this instant": ("leased", "lease_until = now()"),
     "lease ran out": ("leased", "lease_until = now() - interval '1 s'"),
     "lease ran out before": ("leased", "lease_until = now() - interval '2 s'"),
-    "idle": ("idle", "head_position = 9"),
+    "idle": ("idle", "head_position = 2"),
 }
 
 
@@ -133,7 +134,8 @@ async def test_what_waits_in_a_lane_is_the_same(world: World, states: tuple[str,
 @pytest.mark.parametrize("wake_s", [-5, 0, 5])
 async def test_a_timer_is_due_alike(world: World, lane_state: str, kind: str, wake_s: int) -> None:
     account_no = new_account()
-    await world.accept_new("temp.adjust", account_no, {"expires_at": "2099-01-01T00:00:00Z"})
+    hour = (clock.utc_now() + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    await world.accept_new("temp.adjust", account_no, {"expires_at": hour})
     await world.go(done(adjust_no="TA1"))
     await world.sql("UPDATE timers SET kind = :kind", kind=kind)
     changes = {"held": ", wake_at = now() + interval '9 s', hold_reason = 'x'", "idle": ""}
