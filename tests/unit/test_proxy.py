@@ -88,7 +88,7 @@ def test_in_fair_weather_all_bytes_pass_in_sequence(link: Link) -> None:
     with dial(link) as client:
         threading.Thread(target=client.sendall, args=(sent,)).start()
         assert hear(client, len(sent)) == sent
-    assert link.passed == {Way.UP: len(sent), Way.DOWN: len(sent)}
+    wait_until(lambda: link.passed == {Way.UP: len(sent), Way.DOWN: len(sent)})
 
 
 def test_an_end_is_passed_on(link: Link, echo: Echo) -> None:
