@@ -24,6 +24,8 @@ from worker.ledger.verdicts import Keying, Numbers
 NOT_SENT_PARKS_AFTER = timedelta(hours=24)
 ABSENT_READS_MIN = 2
 FIRST_CALL = "first call"
+OWNER_SILENT = "owner_silent"
+"""Rule of an attempt whose worker was not heard of until its lease ran out."""
 SIGNATURE_ALONE = "signature_refused_alone"
 """Rule of a NotSent whose signature was refused while a signed read was not: waiting will not mend it."""
 RECOVERED = "recovered"
@@ -274,11 +276,13 @@ def _look_for_tag(
 def _next_try(attempts: Sequence[Attempt], looks: Sequence[Look], since: Sequence[Attempt]) -> datetime:
     """When the next step into a doubt may come: it doubles with what was tried since the doubt began."""
     tried = sum(1 for a in attempts if a.number >= since[0].number) + len(looks)
-    last = attempts[-1].reported_at or attempts[-1].opened_at
+    latest = attempts[-1]
+    # no call is signed as late as the lease's end: nothing is gained by waiting from there on
+    last = latest.opened_at if latest.rule == OWNER_SILENT else latest.reported_at or latest.opened_at
     if looks:
         last = max(last, looks[-1].ended_at)
     at = last + timedelta(seconds=resend_after_s(tried))
-    return max(at, attempts[-1].retry_at or at)
+    return max(at, latest.retry_at or at)
 
 
 def _wait_or_park(until: datetime, now: datetime, why: str) -> Decision:

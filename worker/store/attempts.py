@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from worker.ledger.decide import OWNER_SILENT
 from worker.store.arrays import arrays
 from worker.store.engine import from_arrays, run, sql
 
@@ -44,7 +45,6 @@ REPORTED = {
     "answer": "bytea",
     "trace_id": "text",
 }
-OWNER_SILENT = "owner_silent"
 _NAMES = ", ".join(OPENED)
 _OPEN = f"""
     WITH given AS (SELECT * FROM {from_arrays(OPENED)}),

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from worker.store.attempts import OWNER_SILENT
+from worker.ledger.decide import OWNER_SILENT
 
 
 async def read_account(connection: AsyncConnection, command_id: UUID) -> tuple[str, bool] | None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.ledger.decide import (
+    OWNER_SILENT,
     RECOVERED,
     SIGNATURE_ALONE,
     Attempt,
@@ -138,6 +139,12 @@ class TestKeyedByRequestId:
         decision = decide(CASH, [DOUBT], [], at(1))
         assert isinstance(decision, Send)
         assert decision.at - at(1) > timedelta(seconds=1)
+
+    def test_a_resend_for_a_worker_that_fell_silent_waits_no_longer_than_its_lease(self) -> None:
+        silent = replace(DOUBT, rule=OWNER_SILENT, reported_at=at(30))
+        decision = decide(CASH, [silent], [], at(30))
+        assert isinstance(decision, Send)
+        assert decision.at <= at(30)
 
     def test_after_the_keys_life_it_parks_in_doubt(self) -> None:
         assert decide(CASH, [DOUBT], [], at(KEY_LIFE_S)) == Park(
