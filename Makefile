@@ -41,6 +41,7 @@ bench: $(TESTS) ## commands per second and memory, as ratios of things run in on
 chaos: $(TESTS) ## kill a worker at every step, then seeded runs where all goes wrong; SEED=n or RUNS=n: seeded runs alone
 	@$(if $(SEED)$(RUNS),,$(BIN)/python -m tests.chaos.matrix $(ARGS))
 	@$(if $(ARGS),,$(BIN)/python -m tests.chaos.seeded $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),20)))
+	@$(if $(SEED)$(RUNS)$(ARGS),,$(BIN)/python -m tests.chaos.forgetting --runs 4)
 
 soak: $(TESTS) ## steady load with faults; MINUTES=20; what the worker uses must stay flat; plots in .soak/
 	@$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),20)
