@@ -132,7 +132,7 @@ def accept(db: Database, command: CommandRow) -> None:
     """Give a command its place at the end of its lane, as `store/inbox.py` does."""
     lane = copied(db.lanes.get(command.account_no) or LaneRow(command.account_no, "idle", 0, 0, 1, 1))
     urgent = command.command_type in db.urgent
-    db.commands[command.command_id] = replace(command, position=lane.next_position, accepted_at=db.now)
+    db.commands[command.command_id] = command._replace(position=lane.next_position, accepted_at=db.now)
     lane.next_position += 1
     if lane.state == LaneState.IDLE:
         lane.state, lane.ready_at, lane.urgent = LaneState.READY.value, db.now, urgent
@@ -152,10 +152,18 @@ def _locked(db: Database, lanes: Sequence[LaneRow]) -> tuple[dict[str, LaneRow],
     return {lane.account_no: copied(lane) for lane in lanes}, db.now
 
 
-async def take_ready(db: Database, limit: int, *, urgent_only: bool) -> tuple[dict[str, LaneRow], datetime]:
+async def lease_ready(
+    db: Database, limit: int, *, owner: UUID, lease_s: float, urgent_only: bool
+) -> tuple[dict[str, LaneRow], datetime]:
     ready = [one for one in db.lanes.values() if one.state == "ready" and (one.urgent or not urgent_only)]
     ready.sort(key=lambda lane: (not lane.urgent, lane.ready_at or db.now))
-    return _locked(db, ready[:limit])
+    lease_until = db.now + timedelta(seconds=lease_s)
+    for taken in ready[:limit]:
+        lane = copied(taken)
+        lane.state, lane.fence, lane.owner, lane.ready_at = "leased", lane.fence + 1, owner, None
+        lane.lease_until = lease_until
+        db.lanes[lane.account_no] = lane
+    return _locked(db, [db.lanes[lane.account_no] for lane in ready[:limit]])
 
 
 async def take_silent(db: Database, limit: int) -> tuple[dict[str, LaneRow], datetime]:
@@ -185,7 +193,7 @@ async def open_attempts(db: Database, rows: Sequence[dict[str, Any]]) -> None:
         )  # fmt: skip
         db.attempts[command_id] = (*db.attempts.get(command_id, ()), tried)
         if row["kind"] == "write":
-            db.commands[command_id] = replace(db.commands[command_id], state="sending", attempts=row["number"])
+            db.commands[command_id] = db.commands[command_id]._replace(state="sending", attempts=row["number"])
 
 
 async def report_attempts(db: Database, rows: Sequence[dict[str, Any]]) -> set[UUID]:
@@ -284,7 +292,7 @@ async def write_facts(facts: Facts, db: Database) -> None:
     for row in facts.commands:
         command = db.commands[row["command_id"]]
         first = command.first_sent_at or row["first_sent_at"]
-        db.commands[command.command_id] = replace(command, state=row["state"], first_sent_at=first)
+        db.commands[command.command_id] = command._replace(state=row["state"], first_sent_at=first)
     for row in facts.verdicts:
         db.verdicts[row["command_id"]] = row["verdict"]
     for row in facts.adjustments_ended:
@@ -375,4 +383,4 @@ async def clear_attempts(db: Database, command_id: UUID, kinds: Sequence[str], n
 
 
 async def requeue(db: Database, command_id: UUID, position: int) -> None:
-    db.commands[command_id] = replace(db.commands[command_id], state="queued", position=position)
+    db.commands[command_id] = db.commands[command_id]._replace(state="queued", position=position)

@@ -24,7 +24,7 @@ Outcome = TypeVar("Outcome")
 
 READS = ("read_commands", "read_histories", "read_adjusting")
 DOORS: dict[str, dict[str, Any]] = {
-    "worker.pipeline.claim": {"take_ready": database, "open_attempts": database},
+    "worker.pipeline.claim": {"lease_ready": database, "open_attempts": database},
     "worker.pipeline.finish": {
         "lock_lanes": database, "report_attempts": database, **dict.fromkeys(READS, lookups),
     },

@@ -60,7 +60,7 @@ def small_world(first: str, second: str, third: str) -> Scenario:
 
 
 WORLDS = (
-    (small_world("cash.adjust", "order.place", "temp.adjust"), Bounds()),
+    (small_world("cash.adjust", "order.place", "temp.adjust"), Bounds(losses=2)),
     (small_world("temp.adjust", "temp.expire", "cash.adjust"), Bounds()),
     (small_world("order.place", "order.withdraw", "temp.adjust"), Bounds()),
 )

@@ -32,9 +32,10 @@ async def what_waits(db: Database, heads: Mapping[str, int]) -> dict[str, tuple[
     return found
 
 
-async def head_commands(db: Database, lanes: Collection[LaneRow]) -> list[CommandRow]:
-    found = [first_waiting(db, lane.account_no, lane.head_position) for lane in lanes]
-    return [command for command in found if command is not None]
+async def head_commands(db: Database, lanes: Mapping[str, LaneRow]) -> tuple[list[CommandRow], list[str]]:
+    found = [first_waiting(db, lane.account_no, lane.head_position) for lane in lanes.values()]
+    due = {timer.account_no for timer in db.timers.values() if timer.state == "due"}
+    return [command for command in found if command is not None], [one for one in lanes if one in due]
 
 
 async def due_expiries(db: Database, accounts: Sequence[str]) -> list[tuple[AdjustmentRow, CommandRow]]:
