@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate explore chaos soak recovery lint types bench fmt locks clean
+.PHONY: help demo test fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
 export PYTHON
 
 BIN := .venv/bin
@@ -23,6 +23,9 @@ demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep"
 test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(or $(ARGS),--ignore=tests/chaos)
 	@$(if $(ARGS),,$(BIN)/python -m pytest -n $(CHAOS_WORKERS) --dist worksteal tests/chaos)
+
+fuzz: $(TESTS) ## hostile input at length, on all that reads bytes from outside; MINUTES=10
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
 
 simulate: $(TESTS) ## the decisions in virtual time, on random stories; RUNS=1000 SEED=7 plays those seeds again
 	@$(BIN)/python -m tests.simulation --runs $(RUNS) $(if $(SEED),--seed $(SEED))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sandbox.parts.brokerage import Brokerage
 from sandbox.parts.errors import PartsError
@@ -23,9 +24,13 @@ from tests.support.kafka import Topics, delete_topics
 from tests.support.worker import KEYS, WorkerProcess, clean_env, run_worker_cli
 
 _RUN = pytest.StashKey[ExitStack]()
-_WITHOUT_PARTS = {"unit", "contract", "tidy"}
+_WITHOUT_PARTS = {"unit", "contract", "tidy", "fuzz"}
 _LOG_LINES_SHOWN = 150
 _BROKERAGE_KEYS = ("--app-key", "test-key", "--app-secret", "test-secret", "--access-token", "test-token")
+
+# How fast a machine is says nothing about a property; what is found prints how to run it again.
+settings.register_profile("ledger", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("ledger")
 
 
 @pytest.hookimpl(trylast=True)

@@ -25,6 +25,8 @@ LEASE_MARGIN_S = 2.0
 DAY_S = 86_400.0
 # Strict about @ and /, so that no part of a password can pass for a host and be shown.
 DATABASE_URL_SHAPE = re.compile(r"postgresql://([^/@?#\s]+@)?[^/@?#\s]*(/[^/@?#\s]*)?(\?[^@#\s]*)?")
+_UNKEPT = re.compile("[\x00\ud800-\udfff]")  # what neither Postgres nor any wire takes as text
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 PASSWORD_IN_QUERY = re.compile(r"(?<=password=)[^&]+")
 
 Need = Literal["kafka", "database", "whale", "signing"]  # signing: only the keys of whale
@@ -54,7 +56,15 @@ def _base_url(text: str) -> str:
     except ValueError:
         shaped = False
         parts = urlsplit("")
-    if not shaped or parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
+    # Without blanks, and an international name in its ASCII form: it goes into a header as it is.
+    if (
+        not shaped
+        or not re.fullmatch("[!-~]+", parts.netloc)
+        or parts.path not in {"", "/"}
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
         raise ValueError("is not of the form https://host[:port], without path, query or user")
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -297,10 +307,13 @@ def _read(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict[str,
         elif path:
             try:
                 direct = Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, ValueError) as error:  # ValueError: bytes that are no text, or a path that can be none
                 reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-                problems.append(f"{variable(name)}_FILE names {path}, which cannot be read ({reason})")
-        if direct:
+                shown = _UNSHOWN.sub("\ufffd", path)
+                problems.append(f"{variable(name)}_FILE names {shown}, which cannot be read ({reason})")
+        if _UNKEPT.search(direct):
+            problems.append(f"{variable(name)} holds a NUL or is not UTF-8")
+        elif direct:
             values[name] = direct
     return values, problems
 
@@ -349,8 +362,15 @@ def _kafka_relations(settings: Settings) -> list[tuple[str, bool]]:
             tls or not any(files.values()),
         ),
         ("LEDGER_KAFKA_SSL_KEYFILE is given without LEDGER_KAFKA_SSL_CERTFILE", not key_alone),
-        *((f"{variable(name)} names no file", not path or Path(path).is_file()) for name, path in files.items()),
+        *((f"{variable(name)} names no file", not path or _is_file(path)) for name, path in files.items()),
     ]
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # in a folder that we may not enter, or a name that is too long
+        return False
 
 
 def _crosses_the_network_bare(base_url: str) -> bool:

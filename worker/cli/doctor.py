@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from worker.cli.frame import EXIT_ERROR, example, say, settings_for
-from worker.cli.output import Output, OutputForm, print_rows
+from worker.cli.output import Output, OutputForm, print_rows, visible
 from worker.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -71,4 +71,4 @@ def _print(checks: "list[Check]", output: OutputForm) -> None:
         print_rows([row | {"ok": one.ok} for row, one in zip(rows, checks, strict=True)], (), output)
         return
     for row in rows:
-        typer.echo(f"{row['ok']:<6}{row['check']:<12}{row['says']}{'; ' + row['do'] if row['do'] else ''}")
+        typer.echo(visible(f"{row['ok']:<6}{row['check']:<12}{row['says']}{'; ' + row['do'] if row['do'] else ''}"))

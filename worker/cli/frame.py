@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from worker.cli.output import visible
+
 if TYPE_CHECKING:
     from worker.settings import Need, Settings
 
-EXIT_ERROR, EXIT_NOTHING_MATCHED, EXIT_PARTLY_DONE, EXIT_REFUSED_BY_GUARD = 1, 3, 4, 5
+EXIT_ERROR, EXIT_USAGE, EXIT_NOTHING_MATCHED, EXIT_PARTLY_DONE, EXIT_REFUSED_BY_GUARD = 1, 2, 3, 4, 5
 
 
 def settings_for(*needs: "Need") -> "Settings":
@@ -39,7 +41,7 @@ def _hush_logs(settings: "Settings") -> None:
 
 def say(text: str) -> None:
     """Tell the person something; data goes to stdout instead."""
-    typer.echo(text, err=True)
+    typer.echo(visible(text), err=True)
 
 
 def example(*lines: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.frame import person_watches
+from worker.cli.output import visible
 from worker.errors import RefusedByGuardError
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit.", show_default=False)]
@@ -23,7 +24,7 @@ def confirm_change(what: str, *, reason: str, yes: bool) -> None:
     if not person_watches():
         raise RefusedByGuardError(f"{what} Nobody can be asked here: give --yes")
     try:
-        agreed = typer.confirm(f"{what} Go on?", err=True)
+        agreed = typer.confirm(f"{visible(what)} Go on?", err=True)
     except typer.Abort:
         agreed = False
     if not agreed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from worker.cli.frame import say, settings_for
-from worker.cli.output import OutputForm, Row, cell, print_json, print_rows
+from worker.cli.output import OutputForm, Row, cell, print_json, print_rows, visible
 from worker.errors import NothingMatchedError
 
 if TYPE_CHECKING:
@@ -67,5 +67,5 @@ def print_one(value: Mapping[str, Any], form: OutputForm) -> None:
 def _line(value: object) -> str:
     if isinstance(value, dict):
         given = {name: field for name, field in value.items() if field not in (None, "", {}, [])}
-        return "  ".join(f"{name}={_line(field)}" for name, field in given.items())
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list) else cell(value)
+        return "  ".join(f"{visible(name)}={_line(field)}" for name, field in given.items())
+    return visible(json.dumps(value, ensure_ascii=False, default=str)) if isinstance(value, list) else cell(value)

@@ -1,6 +1,7 @@
 """How commands print what they list: a table for people, aligned text for pipes, JSON for machines."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -9,6 +10,13 @@ from typing import Annotated
 import typer
 
 Row = Mapping[str, object]
+
+# C0, DEL and C1 (where one character begins an escape sequence), what turns the direction of text, lone surrogates.
+_STRANGE = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_commands = re.compile(f"[\x00-\x1f{_STRANGE}]")
+_commands_in_json = re.compile(
+    f"[\x00-\x09\x0b-\x1f{_STRANGE}]"
+)  # line breaks are the layout's: in strings JSON escapes them
 
 
 class OutputForm(StrEnum):
@@ -38,7 +46,21 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], form: OutputForm) ->
 
 def print_json(value: object) -> None:
     """Print one JSON value to stdout; what JSON does not know is printed as its text."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    typer.echo(visible_json(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
+
+
+def visible(text: str) -> str:
+    """Return the text with what could command a terminal spelled out: a record may hold anything, escape sequences too."""
+    return _commands.sub(_spelled, text)
+
+
+def visible_json(text: str) -> str:
+    """Return JSON that says the same, without what JSON leaves raw and a terminal may take for a command."""
+    return _commands_in_json.sub(_spelled, text)
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def cell(value: object) -> str:
@@ -53,7 +75,7 @@ def cell(value: object) -> str:
         case list() | tuple() | set() | frozenset():
             return ",".join(map(cell, value))
         case _:
-            return str(value)
+            return visible(str(value))
 
 
 def _print_rich(rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -102,7 +102,8 @@ def _routed(number: int, value: bytes, topics: "TopicTypes", settings: "Settings
         read = None
     read = read if isinstance(read, dict) else {}
     wanted, account_no = read.get("type"), read.get("account_no")
-    topic = next((topic for topic, types in topics.items() if wanted in types), settings.topic_adjustments)
+    homes = (topic for topic, types in topics.items() if isinstance(wanted, str) and wanted in types)
+    topic = next(homes, settings.topic_adjustments)
     key = account_no.encode("utf-8", "backslashreplace") if isinstance(account_no, str) else None
     return Line(number, value, topic, key)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.frame import EXIT_PARTLY_DONE, example, say, settings_for
+from worker.cli.output import visible_json
 from worker.clock import boot_s
 from worker.errors import NothingMatchedError
 
@@ -33,7 +34,7 @@ def tail(
         float | None, typer.Option(metavar="SECONDS", min=0, help="End when so long none came.")
     ] = None,
 ) -> None:
-    """Follow outcomes as JSON lines, as they were published; ends on Ctrl-C, --count or --until-idle.
+    """Follow outcomes as JSON lines, as they were published (on a terminal control characters are spelled out); ends on Ctrl-C, --count or --until-idle.
 
     Exit 3 when --count was given and none came, 4 when fewer came.
     """
@@ -71,6 +72,9 @@ async def _follow(
 
 def _print(records: "list[RawRecord]") -> int:
     for record in records:
-        sys.stdout.buffer.write((record.value or b"") + b"\n")
+        value = record.value or b""
+        if sys.stdout.isatty():  # a pipe gets the bytes as they were published, a terminal nothing that commands it
+            value = visible_json(value.decode("utf-8", "backslashreplace")).encode()
+        sys.stdout.buffer.write(value + b"\n")
     sys.stdout.flush()
     return len(records)

@@ -33,6 +33,7 @@ from worker.errors import LostPlaceError, PartUnavailableError, TopicsError
 from worker.kafka.ports import Accept, KafkaSettings
 from worker.kafka.positions import Places, read_past
 from worker.kafka.security import client_options
+from worker.kafka.tolerant import DAMAGES
 from worker.ledger.positions import Reason, TopicPartition
 from worker.ledger.records import RawRecord
 
@@ -196,7 +197,7 @@ class Session:
         await self._renew(places)
         try:
             fetched = await consumer.fetch(self._pace.poll_wait_ms, self._pace.records_max)
-        except (UnicodeDecodeError, CorruptRecordException) as error:
+        except (UnicodeDecodeError, CorruptRecordException, *DAMAGES) as error:
             log.warning("intake.read_past", error=str(error))
             return await self._read_past(consumer, places)
         except OffsetOutOfRangeError as error:

@@ -4,15 +4,20 @@ A batch is read by the layout of message format 2 (Kafka's protocol guide, "Reco
 aborted Kafka transactions is still decided by aiokafka.
 """
 
+import gzip
+import io
+import mmap
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cramjam
 from aiokafka.client import AIOKafkaClient
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from aiokafka.codec import snappy_decode
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
-from aiokafka.errors import CorruptRecordException, LeaderNotAvailableError, for_code
+from aiokafka.errors import CorruptRecordException, KafkaError, LeaderNotAvailableError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
@@ -27,12 +32,32 @@ _TIMESTAMP_IS_APPEND = 0x08
 _TRANSACTIONAL = 0x10
 _CONTROL = 0x20
 
+DECODED_BYTES_MAX = 64 << 20  # a fetch asks for 1 MiB; commands do not shrink to a sixtieth
+DAMAGES = (gzip.BadGzipFile, zlib.error, EOFError, struct.error, cramjam.DecompressionError)
+"""What the decoders raise, ours and aiokafka's, on a batch whose bytes are damaged or lie about themselves."""
+
+
+def _gzip(data: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        return file.read(DECODED_BYTES_MAX + 1)
+
+
+def _bounded(decode_into: Callable[[bytes, mmap.mmap], int]) -> Callable[[bytes], bytes]:
+    """Decode into room of a fixed size, of which only the pages that are written cost memory."""
+
+    def decode(data: bytes) -> bytes:
+        with mmap.mmap(-1, DECODED_BYTES_MAX) as room:
+            return room[: decode_into(data, room)]
+
+    return decode
+
+
 _DECODERS: dict[int, Callable[[bytes], bytes]] = {
     0: bytes,
-    1: gzip_decode,
-    2: snappy_decode,
-    3: lz4_decode,
-    4: zstd_decode,
+    1: _gzip,
+    2: snappy_decode,  # the format cannot make more than 22 bytes of one
+    3: _bounded(cramjam.lz4.decompress_into),
+    4: _bounded(cramjam.zstd.decompress_into),
 }
 
 
@@ -131,9 +156,20 @@ class Batch:
         decode = _DECODERS.get(self._attributes & 0x07)
         if decode is None:
             raise CorruptRecordException(f"compression codec {self._attributes & 0x07} is unknown")
-        cursor = _Cursor(bytes(decode(self._data[_HEADER.size :])) if self._count else b"")
+        if self._count < 0:
+            raise CorruptRecordException(f"a record batch counts {self._count} records")
+        cursor = _Cursor(self._decoded(decode) if self._count else b"")
         for _ in range(self._count):
             yield self._record(cursor)
+
+    def _decoded(self, decode: Callable[[bytes], bytes]) -> bytes:
+        try:
+            decoded = bytes(decode(self._data[_HEADER.size :]))
+        except DAMAGES as error:
+            raise CorruptRecordException(f"a record batch cannot be decompressed: {error}") from error
+        if len(decoded) > DECODED_BYTES_MAX:
+            raise CorruptRecordException(f"a record batch has more than {DECODED_BYTES_MAX} bytes when decompressed")
+        return decoded
 
     def _record(self, cursor: _Cursor) -> _Record:
         end = cursor.varint()
@@ -174,6 +210,8 @@ class Batches:
             return None
         _, length = _PREFIX.unpack_from(self._data, self._at)
         end = self._at + _PREFIX.size + int(length)
+        if end < self._at + _HEADER.size:
+            raise CorruptRecordException(f"a record batch says that it has {length} bytes, fewer than its head")
         return end if end <= len(self._data) else None
 
 
@@ -192,7 +230,12 @@ def read_batches(data: bytes, aborted: list[tuple[int, int]], topic: str, partit
         check_crcs=True,
         isolation_level=READ_COMMITTED,
     )
-    records = tuple(RawRecord(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in reader)
+    try:
+        records = tuple(RawRecord(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in reader)
+    except CorruptRecordException:
+        raise
+    except KafkaError as error:  # aiokafka's word for a control batch without a record
+        raise CorruptRecordException(str(error)) from error
     return Slice(records, reader.next_fetch_offset)
 
 

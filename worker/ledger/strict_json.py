@@ -31,7 +31,7 @@ def read_object(value: bytes, *, depth_max: int) -> dict[str, Any]:
     """Read one JSON object, the outermost being at depth 1. Linear in the bytes; raise NotOneObjectError."""
     if value.startswith(_BOM):
         raise NotOneObjectError("begins with a byte-order mark")
-    if _too_deep(value, depth_max):
+    if too_deep(value, depth_max):
         raise NotOneObjectError(f"nested deeper than {depth_max}")
     try:
         text = value.decode("utf-8")
@@ -48,7 +48,8 @@ def read_object(value: bytes, *, depth_max: int) -> dict[str, Any]:
     return parsed
 
 
-def _too_deep(value: bytes, depth_max: int) -> bool:
+def too_deep(value: bytes, depth_max: int) -> bool:
+    """Say whether brackets outside strings are nested deeper; linear in the bytes, whatever they are."""
     if value.count(b"{") + value.count(b"[") <= depth_max:
         return False
     depth = 0

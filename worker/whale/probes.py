@@ -105,8 +105,9 @@ async def read_order(reader: Reader, intent: Intent) -> Mapping[str, Any] | Unre
         return data
     if number_in(data, "order_id") != order_id:
         return Unreadable("the answer is not about that order")
-    if data.get("status") not in KNOWN:
-        return Unreadable(clean(f"unknown order status {data.get('status')!r}"))
+    status = data.get("status")
+    if not isinstance(status, str) or status not in KNOWN:
+        return Unreadable(clean(f"unknown order status {status!r}"))
     return data
 
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from worker.ledger.strict_json import too_deep
+
 ANSWER_BYTES_MAX = 1 << 20
 HEADERS_KEPT = frozenset({"content-type", "location", "retry-after", "x-trace-id"})
 TEXT_CHARS_MAX = 500
+DEPTH_MAX = 64
 
 NoAnswerKind = Literal["dns", "refused", "tls", "late", "timeout", "reset", "cut", "too_large"]
 
@@ -65,11 +68,13 @@ _WRAPPINGS_MAX = 3
 
 
 def read_envelope(body: bytes) -> Envelope | None:
-    """Return the envelope, or None where the body is not one: not UTF-8, not JSON, not an object, no usable code.
+    """Return the envelope, or None where the body is not one: not UTF-8, not JSON, not an object, no usable code, too deep.
 
     A `data` that is an envelope itself (whole-number `code` and a `data` object) is unwrapped; the first outer code
     that is not zero counts.
     """
+    if too_deep(body, DEPTH_MAX):
+        return None  # Python would read it, and stumble when it is to be shown
     try:
         value = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_no_duplicates, parse_constant=_refuse)
     except (ValueError, RecursionError):
