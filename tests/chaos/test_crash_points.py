@@ -33,7 +33,7 @@ from tests.chaos.scenarios import TYPES
 from tests.support.database import Databases
 from tests.support.worker import CHECKOUT
 
-AT_ONCE = 6
+AT_ONCE = 12
 FOLDERS = ("pipeline", "timers", "app", "kafka", "whale", "store")
 READING = {"start", "positions", "watch-read", "waiting", "gauges"}
 """These change nothing: one point, at their end."""
