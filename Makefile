@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
+.PHONY: help demo test mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
 export PYTHON
 
 BIN := .venv/bin
@@ -12,7 +12,7 @@ SEED :=
 # acceptance tests mostly wait, so there are more of pytest's workers than cores
 PYTEST_WORKERS := 4
 # those of chaos start many processes each: they come last, and few at once
-CHAOS_WORKERS := 2
+CHAOS_WORKERS := 3
 
 help: ## print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,9 @@ demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep"
 test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(or $(ARGS),--ignore=tests/chaos)
 	@$(if $(ARGS),,$(BIN)/python -m pytest -n $(CHAOS_WORKERS) --dist worksteal tests/chaos)
+
+mutants: $(TESTS) ## sabotage the worker in each way of tests/mutants: its tests must notice; ARGS="07 12" tries some
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 fuzz: $(TESTS) ## hostile input at length, on all that reads bytes from outside; MINUTES=10
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)

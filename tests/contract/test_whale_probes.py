@@ -73,6 +73,12 @@ async def test_a_trimmed_or_prefixed_remark_is_still_ours(remark: str) -> None:
     assert isinstance(await look("order.place", Lists([order(1, remark)]), look_input()), Seen)
 
 
+async def test_an_order_alike_in_all_but_its_tag_is_not_ours() -> None:
+    others = [order(1), order(2, "mine"), order(3, tag(UUID(int=ID.int + 1)) + "mine")]
+    found = await look("order.place", Lists(others), look_input(quantity="100", price="88.50", remark="mine"))
+    assert isinstance(found, Absent)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 async def test_absent_needs_every_page_of_both_lists(first: int) -> None:
     lists = Lists([order(n) for n in range(5)], [order(n) for n in range(10, 17)], first=first)

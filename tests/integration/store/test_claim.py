@@ -261,6 +261,24 @@ class TestReclaim:
         assert (await world.one("SELECT is_expiry FROM doubts")).is_expiry
         assert (await world.lane(account)).state == "idle"
 
+    async def test_a_lane_taken_back_in_the_midst_of_an_expiry_keeps_its_hold(self, world: World, account: str) -> None:
+        await book(world, account, 20)
+        held = await world.accept_new("temp.adjust", account, {"expires_at": hour()})
+        await world.accept_new("cash.adjust", account)
+        await world.go(DOUBT)
+        before = await world.lane(account)
+        await world.age(21)
+        await world.wake_due()
+        assert (await world.claim_one()).kind == EXPIRY
+        await world.age(31)
+        assert await world.reclaim() == 1
+        lane = await world.lane(account)
+        assert (lane.state, lane.hold_reason) == ("held", before.hold_reason)
+        assert (before.wake_at - lane.wake_at).total_seconds() == pytest.approx(52)
+        await world.wake()
+        assert await world.claim() == []
+        assert await world.state(held) == "in_doubt"
+
     async def test_two_at_once_take_a_lane_back_once(self, world: World, account: str) -> None:
         await world.accept_new("cash.adjust", account)
         await world.claim_one()

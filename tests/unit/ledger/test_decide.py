@@ -203,6 +203,20 @@ class TestKeyedByItsTarget:
         assert isinstance(decide(MODIFY, [DOUBT], looks, at(HORIZON_S + 2)), Park)
 
 
+class TestKeyedByNothing:
+    @pytest.mark.parametrize("now_s", [2.0, HORIZON_S - 1])
+    def test_nothing_goes_out_again_and_the_lane_waits_for_the_horizon(self, now_s: float) -> None:
+        decision = decide(TEMP, [DOUBT], [], at(now_s))
+        assert isinstance(decision, Wait)
+        assert decision.until == at(HORIZON_S)
+
+    @pytest.mark.parametrize("now_s", [HORIZON_S, LATE])
+    def test_after_the_horizon_it_parks_in_doubt(self, now_s: float) -> None:
+        decision = decide(TEMP, [DOUBT], [], at(now_s))
+        assert isinstance(decision, Park)
+        assert decision.in_doubt
+
+
 class TestKeyedByTag:
     def test_two_full_looks_after_the_horizon_reject_by_absence(self) -> None:
         looks = [look(Sight.ABSENT, HORIZON_S), look(Sight.ABSENT, HORIZON_S + 5)]
