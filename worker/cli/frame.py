@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from worker.cli.output import visible
+from worker.cli.output import visible_lines
 
 if TYPE_CHECKING:
     from worker.settings import Need, Settings
@@ -41,7 +41,7 @@ def _hush_logs(settings: "Settings") -> None:
 
 def say(text: str) -> None:
     """Tell the person something; data goes to stdout instead."""
-    typer.echo(visible(text), err=True)
+    typer.echo(visible_lines(text), err=True)
 
 
 def example(*lines: str) -> str:

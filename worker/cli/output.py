@@ -14,9 +14,7 @@ Row = Mapping[str, object]
 # C0, DEL and C1 (where one character begins an escape sequence), what turns the direction of text, lone surrogates.
 _STRANGE = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _commands = re.compile(f"[\x00-\x1f{_STRANGE}]")
-_commands_in_json = re.compile(
-    f"[\x00-\x09\x0b-\x1f{_STRANGE}]"
-)  # line breaks are the layout's: in strings JSON escapes them
+_commands_in_lines = re.compile(f"[\x00-\x09\x0b-\x1f{_STRANGE}]")
 
 
 class OutputForm(StrEnum):
@@ -46,7 +44,8 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], form: OutputForm) ->
 
 def print_json(value: object) -> None:
     """Print one JSON value to stdout; what JSON does not know is printed as its text."""
-    typer.echo(visible_json(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
+    # line breaks are the layout's: in strings JSON escapes them
+    typer.echo(visible_lines(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
 
 
 def visible(text: str) -> str:
@@ -54,9 +53,9 @@ def visible(text: str) -> str:
     return _commands.sub(_spelled, text)
 
 
-def visible_json(text: str) -> str:
-    """Return JSON that says the same, without what JSON leaves raw and a terminal may take for a command."""
-    return _commands_in_json.sub(_spelled, text)
+def visible_lines(text: str) -> str:
+    """Return the text likewise, its line breaks kept; of JSON the value stays the same."""
+    return _commands_in_lines.sub(_spelled, text)
 
 
 def _spelled(found: re.Match[str]) -> str:

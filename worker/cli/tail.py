@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.frame import EXIT_PARTLY_DONE, example, say, settings_for
-from worker.cli.output import visible_json
+from worker.cli.output import visible_lines
 from worker.clock import boot_s
 from worker.errors import NothingMatchedError
 
@@ -74,7 +74,7 @@ def _print(records: "list[RawRecord]") -> int:
     for record in records:
         value = record.value or b""
         if sys.stdout.isatty():  # a pipe gets the bytes as they were published, a terminal nothing that commands it
-            value = visible_json(value.decode("utf-8", "backslashreplace")).encode()
+            value = visible_lines(value.decode("utf-8", "backslashreplace")).encode()
         sys.stdout.buffer.write(value + b"\n")
     sys.stdout.flush()
     return len(records)
