@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
 export PYTHON
+# what is imported is compiled once, not again by each of the many processes that demo and test start
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 PARTS := .venv/installed-parts

@@ -51,8 +51,8 @@ SENDS = {
     r"kafka\.broker:Session\._commit consumer\.commit": ["offsets.before", "offsets.bytes", "offsets.after"],
 }
 """Calls that send what changes something, or may tell what was changed; with the points around them."""
-NO_SENDS = (" batch.write", " operation.read", "tolerant:read_slice client.send")
-"""Rows of a batch, within a database transaction; the reading of an answer; a fetch, which changes nothing anywhere."""
+NO_SENDS = (" batch.write", " operation.read", "tolerant:read_slice client.send", "tolerant:_gzip file.read")
+"""Rows of a batch, within a database transaction; the reading of an answer; a fetch, which changes nothing anywhere; the unpacking of what was fetched."""
 SENDING = {"send", "send_batch", "send_and_wait", "write", "writelines", "sendall", "sock_sendall", "commit", "read"}
 
 
