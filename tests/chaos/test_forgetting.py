@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from tests.support.commands import new_account, new_command
 from tests.support.kafka import all_answered, delete_topics, produce_commands, read_outcomes
 from tests.support.measure import Measure, Told, measure
 from tests.support.worker import CHECKOUT, run_worker_cli
-from tests.support.workload import seeded
 
 COMMANDS_COUNT = 48
+SEED = 7
+"""`python -m tests.chaos.forgetting` draws fresh ones."""
+NOTHING = ("records forgotten", "outcomes forgotten", "commands answered", "commands in doubt", "commands parked")
 RUNBOOKS = CHECKOUT / "docs/runbooks"
 
 
@@ -85,7 +88,7 @@ async def heard(world: World, forgot: Forgot) -> tuple[Told, Measure]:
 async def test_nothing_is_doubled_or_lost_when_postgres_was(
     forget: Callable[..., "asyncio.Future[Forgot]"], page: str, world: World
 ) -> None:
-    forgot = await forget(world, seeded(), COMMANDS_COUNT)
+    forgot = await forget(world, Random(SEED), COMMANDS_COUNT)  # noqa: S311 - chaos needs no secrets
     assert forgot.effects_forgotten > 0, "the brokerage went on without the database"
     await refused(world, by="recover")
     worker = await walk(world, page)
@@ -95,7 +98,10 @@ async def test_nothing_is_doubled_or_lost_when_postgres_was(
     said = await asyncio.to_thread(world.cli, "recover", "--reason", "too early", "--yes", code=5)
     assert "still read as group" in said
     worker.sigterm()
-    assert "nothing to recover" in await asyncio.to_thread(world.cli, "recover", "--reason", "again", "--yes", code=3)
+    again = await asyncio.to_thread(run_worker_cli, "recover", "--reason", "again", "--yes", env=world.env)
+    assert again.returncode in (0, 3), again.stderr
+    if again.returncode == 0:  # an adjustment that is still open may have been ended unseen, whenever that is asked
+        assert all(f" 0 {what}" in again.stderr for what in NOTHING), again.stderr
     await audited(world)
 
 
