@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from tests.support.commands import new_account, new_command
 from tests.support.kafka import all_answered, delete_topics, produce_commands, read_outcomes
 from tests.support.measure import Measure, Told, measure
 from tests.support.worker import CHECKOUT, run_worker_cli
+from tests.support.workload import seeded
 
 COMMANDS_COUNT = 48
 SEED = 7
@@ -88,7 +88,7 @@ async def heard(world: World, forgot: Forgot) -> tuple[Told, Measure]:
 async def test_nothing_is_doubled_or_lost_when_postgres_was(
     forget: Callable[..., "asyncio.Future[Forgot]"], page: str, world: World
 ) -> None:
-    forgot = await forget(world, Random(SEED), COMMANDS_COUNT)  # noqa: S311 - chaos needs no secrets
+    forgot = await forget(world, seeded(SEED), COMMANDS_COUNT)
     assert forgot.effects_forgotten > 0, "the brokerage went on without the database"
     await refused(world, by="recover")
     worker = await walk(world, page)

@@ -15,9 +15,10 @@ Command = dict[str, Any]
 SEED = "LEDGER_TEST_SEED"
 
 
-def seeded() -> Random:
+def seeded(unless_told: int | None = None) -> Random:
     """Return the run's source of chance; its seed is printed, and LEDGER_TEST_SEED repeats it."""
-    seed = int(os.environ.get(SEED) or secrets.randbits(32))
+    drawn = secrets.randbits(32) if unless_told is None else unless_told
+    seed = int(os.environ.get(SEED) or drawn)
     print(f"{SEED}={seed}")  # noqa: T201 - pytest shows it with a test that went wrong
     return Random(seed)  # noqa: S311 - chaos needs no secrets
 
