@@ -1,7 +1,5 @@
 """A sample of the simulation, each sabotage found by it, and the small worlds explored to their ends."""
 
-import secrets
-
 import pytest
 
 from tests.simulation.doors import twin
@@ -10,16 +8,14 @@ from tests.simulation.runs import play, run_seed, shrink
 from tests.simulation.sabotage import SABOTAGES, sabotaged
 from tests.simulation.tally import tally, told
 
-SAMPLE, FRESH, SOUGHT_MAX = 1000, 200, 2000
+SAMPLE, SOUGHT_MAX = 1200, 2000
 
 
 def test_no_promise_is_broken_in_a_sample_of_seeds() -> None:
-    fresh = secrets.randbelow(10**9)
-    print(f"fresh seeds {fresh} to {fresh + FRESH - 1}")
     with twin():
-        found = tally([*range(SAMPLE), *range(fresh, fresh + FRESH)])
+        found = tally(range(SAMPLE))
         assert not found.broken, "\n".join(line for ran in found.broken for line in told(ran))
-    assert found.runs == SAMPLE + FRESH
+    assert found.runs == SAMPLE
 
 
 def test_a_seed_plays_the_same_story_each_time() -> None:
