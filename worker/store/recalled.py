@@ -16,6 +16,7 @@ from worker.ledger.heard import Heard, renumbered
 from worker.store.attempts import OPENED
 from worker.store.blobs import pack_headers
 from worker.store.engine import insert, sql
+from worker.store.facts import INSERTS
 from worker.store.histories import COMMAND_COLUMNS, command_row
 from worker.store.rows import CommandRow
 
@@ -23,14 +24,7 @@ ENDINGS = (OutcomeType.SUCCEEDED, OutcomeType.REJECTED)
 FENCE_LEAP = 2**32
 """Above any fence that was forgotten: a worker that was frozen before holds no lane afterwards."""
 PUBLISHED = {
-    "event_id": "uuid",
-    "account_no": "text",
-    "account_seq": "bigint",
-    "type": "text",
-    "command_id": "uuid",
-    "recorded_at": "timestamptz",
-    "value": "bytea",
-    "headers": "bytea",
+    **INSERTS["outcomes"][0],
     "published_at": "timestamptz",
     "published_partition": "int",
     "published_offset": "bigint",
