@@ -1,1 +1,1 @@
-"""The database's revisions, from nothing to what `worker.store.tables` describes."""
+"""The database's revisions, from nothing to what `worker.store.tables` and `operator_tables` describe."""

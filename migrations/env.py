@@ -6,8 +6,8 @@ from alembic import context
 from sqlalchemy import text
 
 from worker.settings import Settings
+from worker.store import operator_tables
 from worker.store.revision import open_engine
-from worker.store.tables import metadata
 
 ONE_MIGRATION_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('ledger-worker migrate'))")
 
@@ -22,7 +22,7 @@ def upgrade_online() -> None:
         connection.commit()  # the lock is the session's; alembic begins its own database transactions
         context.configure(
             connection=connection,
-            target_metadata=metadata,
+            target_metadata=operator_tables.metadata,
             compare_type=True,
             compare_server_default=True,
             transaction_per_migration=True,
@@ -32,7 +32,7 @@ def upgrade_online() -> None:
 
 
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
+    context.configure(dialect_name="postgresql", target_metadata=operator_tables.metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 else:
