@@ -215,9 +215,11 @@ async def report_attempts(db: Database, rows: Sequence[dict[str, Any]]) -> set[U
 
 
 def _reported(tried: Tried, row: Mapping[str, Any]) -> Tried:
-    numbers = row.get("numbers")
+    numbers, known = row.get("numbers"), row["known"].value
+    if tried.known == Known.CLEARED and known == Known.IN_DOUBT:
+        known = tried.known
     return tried._replace(
-        known=row["known"].value, reported_at=row["reported_at"], rule=row["rule"], code=row.get("code") or "",
+        known=known, reported_at=row["reported_at"], rule=row["rule"], code=row.get("code") or "",
         horizon_at=min(tried.horizon_at, row["horizon_at"]), retry_at=row.get("retry_at"),
         message=row["message"] or "", numbers=Numbers(**json.loads(numbers)) if numbers else tried.numbers,
     )  # fmt: skip
