@@ -216,7 +216,7 @@ async def report_attempts(db: Database, rows: Sequence[dict[str, Any]]) -> set[U
 
 def _reported(tried: Tried, row: Mapping[str, Any]) -> Tried:
     numbers, known = row.get("numbers"), row["known"].value
-    if tried.known == Known.CLEARED and known == Known.IN_DOUBT:
+    if tried.known == Known.CLEARED and known != Known.CONFIRMED:
         known = tried.known
     return tried._replace(
         known=known, reported_at=row["reported_at"], rule=row["rule"], code=row.get("code") or "",

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tests.integration.store.world import DOUBT, UNSENT, World, done
+from tests.integration.store.world import DOUBT, POOR, UNSENT, World, done
 from tests.simulation import database, lookups
 from tests.simulation.database import Database, Timer, Tried
 from tests.support.commands import new_account
@@ -179,7 +179,7 @@ async def tried(world: World, known: str) -> Turn:
     return turn
 
 
-@pytest.mark.parametrize("found", [UNSENT, DOUBT], ids=["unsent", "doubt"])
+@pytest.mark.parametrize("found", [UNSENT, DOUBT, POOR, done(order_id="O1")], ids=["unsent", "doubt", "poor", "done"])
 @pytest.mark.parametrize("known", ["open", "silent", "reported", "cleared"])
 async def test_a_report_is_taken_once_alike(world: World, known: str, found: Verdict) -> None:
     turn = await tried(world, "silent" if known == "cleared" else known)
