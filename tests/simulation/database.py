@@ -20,8 +20,14 @@ from worker.store.facts import Facts
 from worker.store.rows import AdjustmentRow, CommandRow, LaneRow
 from worker.store.timers import DueTimer
 
+MICROSECONDS = 6  # digits of a second that a timestamp can tell apart
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 WAITING = ("queued", "in_doubt")
+
+
+def instant(at_s: float) -> float:
+    """Return the instant as every clock here tells it: sums of seconds miss it by some 1e-14, and so would a bound."""
+    return round(at_s, MICROSECONDS)
 
 
 class Tried(NamedTuple):
