@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import UUID
 
-from tests.simulation.database import BEGINNING
+from tests.simulation.database import BEGINNING, instant
 from worker.ledger.backoff import NEW_SECOND_S
 from worker.ledger.decide import SIGNATURE_ALONE
 from worker.ledger.verdicts import (
@@ -118,7 +118,7 @@ class Brokerage:
                 self.act(call, at_s)
                 return NO_ANSWER if fate == "answer_lost" else BROKEN
             case "late" | "late_error":
-                self.pending = (*self.pending, Pending(call, round(at_s + self.late_s, 6)))
+                self.pending = (*self.pending, Pending(call, instant(at_s + self.late_s)))
                 self.pass_time(at_s)
                 return NO_ANSWER if fate == "late" else BROKEN
             case "request_lost":
@@ -159,7 +159,7 @@ class Brokerage:
     def _once(self, call: Call, at_s: float) -> Verdict:
         if at_s >= self.memory.get(call.command_id, at_s):
             self._take_effect(call)
-            self.memory[call.command_id] = at_s + self.memory_s
+            self.memory[call.command_id] = instant(at_s + self.memory_s)
         return Confirmed(Numbers(serial_num=f"S-{call.command_id.int}"), "inner_success")
 
     def _book(self, call: Call, at_s: float) -> Verdict:
@@ -227,7 +227,7 @@ class Brokerage:
             index = min(range(len(self.pending)), key=lambda i: self.pending[i].until_s)
             self.apply_late(index, self.pending[index].until_s)
         for number, booked in self.adjustments.items():
-            if booked.ended_by is None and booked.hour_s + self.sweep_s <= at_s:
+            if booked.ended_by is None and instant(booked.hour_s + self.sweep_s) <= at_s:
                 self.adjustments[number] = booked._replace(ended_by="sweep")
 
     def applied(self, command_id: UUID) -> bool:

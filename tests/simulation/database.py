@@ -20,8 +20,14 @@ from worker.store.facts import Facts
 from worker.store.rows import AdjustmentRow, CommandRow, LaneRow
 from worker.store.timers import DueTimer
 
+MICROSECONDS = 6  # digits of a second that a timestamp can tell apart
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 WAITING = ("queued", "in_doubt")
+
+
+def instant(at_s: float) -> float:
+    """Return the instant as every clock here tells it: sums of seconds miss it by some 1e-14, and so would a bound."""
+    return round(at_s, MICROSECONDS)
 
 
 class Tried(NamedTuple):
@@ -215,9 +221,11 @@ async def report_attempts(db: Database, rows: Sequence[dict[str, Any]]) -> set[U
 
 
 def _reported(tried: Tried, row: Mapping[str, Any]) -> Tried:
-    numbers = row.get("numbers")
+    numbers, known = row.get("numbers"), row["known"].value
+    if tried.known == Known.CLEARED and known != Known.CONFIRMED:
+        known = tried.known
     return tried._replace(
-        known=row["known"].value, reported_at=row["reported_at"], rule=row["rule"], code=row.get("code") or "",
+        known=known, reported_at=row["reported_at"], rule=row["rule"], code=row.get("code") or "",
         horizon_at=min(tried.horizon_at, row["horizon_at"]), retry_at=row.get("retry_at"),
         message=row["message"] or "", numbers=Numbers(**json.loads(numbers)) if numbers else tried.numbers,
     )  # fmt: skip

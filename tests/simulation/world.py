@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tests.simulation import doors
 from tests.simulation.brokerage import NO_ANSWER, UNREADABLE, Brokerage, Call, call_of
-from tests.simulation.database import BEGINNING, Database, accept, take_watches, wake_lanes
+from tests.simulation.database import BEGINNING, Database, accept, instant, take_watches, wake_lanes
 from tests.simulation.promises import Breach, Promises, name
 from tests.simulation.scenario import URGENT, Profile, Scenario, settings_of
 from worker.errors import PartUnavailableError, RefusedByGuardError
@@ -27,7 +27,6 @@ from worker.whale.operations import REGISTRY
 
 Action = tuple[str | int | float, ...]
 TOO_LATE = NotSent("send_before_passed", "the time to send had passed")
-MICROSECOND_S = 0.000_001  # what a timestamp can tell apart
 ALL = 100
 
 
@@ -130,14 +129,14 @@ class World:
         call = self._call(turn)
         if turn.kind == LOOK:
             found: Verdict | Evidence = self.brokerage.look(call) if fate == "well" else UNREADABLE
-        elif at_s >= turn.send_before_s:
+        elif at_s >= instant(turn.send_before_s):
             found = TOO_LATE
         else:
             if turn.kind == EXPIRY and call.hour_s is not None and at_s < call.hour_s:
                 self.breach = Breach("early", f"the end of {name(call.command_id)} was asked for before its hour")
             found = self.brokerage.receive(call, fate, at_s)
             if found is NO_ANSWER or fate == "slow":
-                worker.flights += ((turn, found, round(at_s + turn.deadline_s, 6)),)
+                worker.flights += ((turn, found, instant(at_s + turn.deadline_s)),)
                 return True
         worker.ended += (Ended(turn, found, at_s),)
         return True
@@ -246,7 +245,7 @@ class World:
 
     def time(self, by_s: float) -> bool:
         """Let time pass; what the brokerage had to do in it is done, and calls whose deadline came have ended."""
-        self.db.pass_time(round(self.db.at_s + by_s, 6))
+        self.db.pass_time(instant(self.db.at_s + by_s))
         doors.CLOCK.world_at_s = self.db.at_s
         self.brokerage.pass_time(self.db.at_s)
         for worker in self.workers:
@@ -280,7 +279,7 @@ class World:
         for worker in self.workers:
             found += [flight[2] for flight in worker.flights]
             found += [turn.send_before_s for turn in worker.turns]
-        return [at_s for at_s in found if at_s > db.at_s + MICROSECOND_S]
+        return [at_s for at_s in found if instant(at_s) > db.at_s]
 
 
 def seconds(at: datetime) -> float:

@@ -183,7 +183,7 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
 
 
 def _since_cleared(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-    """Leave out what a person's resend has put behind it; an earlier doubt that came back counts again."""
+    """Leave out what a person's resend has put behind it, but never a doubt."""
     cleared = max((a.number for a in attempts if a.known is Known.CLEARED), default=0)
     return [a for a in attempts if a.number > cleared or a.known in (Known.IN_DOUBT, Known.OPEN)]
 

@@ -194,7 +194,8 @@ class Claim:
 
     def _unguided(self, head: Head, intent: Intent, now: datetime) -> Wait | Park | None:
         """Say why a doubt that `recover` made leads nowhere: what was sent is forgotten, and it cannot be made anew."""
-        recovered = [a.horizon_at for a in head.history.attempts if a.rule == RECOVERED]
+        doubts = [a for a in head.history.attempts if a.known in (Known.OPEN, Known.IN_DOUBT)]
+        recovered = [a.horizon_at for a in doubts if a.rule == RECOVERED]
         if head.history.request is not None or not recovered:
             return None
         if _operation_of(head).reference is not None and intent.target in (None, Numbers()):

@@ -54,7 +54,9 @@ _OPEN = f"""
 """
 _REPORT = f"""
     UPDATE attempts a SET
-        known = given.known, reported_at = given.reported_at, rule = given.rule, code = given.code,
+        -- a person said that it was not applied: only that it was contradicts this
+        known = CASE WHEN a.known = 'cleared' AND given.known <> 'confirmed' THEN a.known ELSE given.known END,
+        reported_at = given.reported_at, rule = given.rule, code = given.code,
         horizon_at = least(a.horizon_at, coalesce(given.horizon_at, a.horizon_at)), retry_at = given.retry_at,
         duration_ms = given.duration_ms, message = given.message, http_status = given.http_status,
         numbers = coalesce(given.numbers, a.numbers), answer = given.answer, trace_id = given.trace_id
@@ -73,7 +75,8 @@ async def open_attempts(connection: AsyncConnection, rows: Sequence[dict[str, An
 async def report_attempts(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """Record what came of attempts, once each; returns those for which this was the first report.
 
-    One whose owner was taken for silent still takes its owner's answer. What a row leaves out keeps its value.
+    One whose owner was taken for silent still takes its owner's answer; where a person has cleared it meanwhile, it stays
+    cleared unless that answer is that it was applied. What a row leaves out keeps its value.
     """
     return {row[0] for row in await run(connection, _REPORT, arrays(REPORTED, rows))}
 

@@ -35,6 +35,7 @@ from worker.store.engine import opened, transaction
 from worker.store.inbox import Options
 from worker.store.lanes import wake_lanes
 from worker.timers.due import wake_due
+from worker.timers.reclaim import reclaim
 
 TIMEOUT = InDoubt("timeout", "no whole answer by the call's deadline")
 _partitions = count()
@@ -133,6 +134,13 @@ class Desk:
             await self.do(statement, id=command_id)
         made, _ = await wake_due(self.engine)
         assert made == 1
+
+    async def falls_silent(self) -> None:
+        """Let the owner of the call under way not be heard of until its lease, and the call's horizon, are over."""
+        await self.do("UPDATE lanes SET lease_until = now() - interval '1 s' WHERE state = 'leased'")
+        past = ", ".join(f"{name} = {name} - interval '60 s'" for name in ("opened_at", "horizon_at"))
+        await self.do(f"UPDATE attempts SET {past} WHERE known = 'open'")
+        assert await reclaim(self.engine, self.settings) == 1
 
     async def ten_seconds_pass(self) -> None:
         """Let what was tried lie ten seconds further back, and what is held go on."""

@@ -16,6 +16,7 @@ from worker.ledger.records import RawRecord
 from worker.ledger.verdicts import Absent, Confirmed, Numbers, Seen
 from worker.operate.recover import Report, preview, recover
 from worker.operate.remember import Remembered, date
+from worker.operate.resolve import NotApplied, Said, resolve
 from worker.store.blobs import unpack_headers
 from worker.store.engine import opened, transaction
 from worker.store.lanes import wake_lanes
@@ -205,6 +206,20 @@ async def test_what_refers_to_something_forgotten_parks_and_never_goes_out_with_
     await two.now.claim_nothing()
     await two.now.claim_nothing()
     assert [await two.now.state(c) for c in (freeze, expire)] == ["parked", "parked"]
+
+
+async def test_a_resend_of_what_was_forgotten_and_refers_to_what_is_not_known_is_rejected(two: Two) -> None:
+    freeze = await two.was.send("temp.adjust")
+    expire = await two.was.send("temp.expire", {"adjust": {"command_id": str(freeze)}})
+    await two.recover()
+    await two.now.do("UPDATE attempts SET horizon_at = now()")
+    await two.now.claim_nothing()
+    await two.now.claim_nothing()
+    said = Said(expire, NotApplied(resend=True), "ann", "looked it up")
+    await resolve(two.now.engine, two.now.settings, said)
+    await two.now.claim_nothing()
+    assert await two.now.state(expire) == "rejected"
+    assert (await two.now.last(expire))["error"]["code"] == "REFERENCE_UNDECIDED"
 
 
 async def test_what_waited_in_the_database_is_in_doubt_too_for_it_may_have_been_sent_since(two: Two) -> None:

@@ -10,11 +10,15 @@ import pytest
 from tests.integration.operate.conftest import DONE, TIMEOUT, Desk, OpenDesk
 from worker import clock
 from worker.errors import NothingMatchedError, RefusedByGuardError
-from worker.ledger.decide import Known
-from worker.ledger.verdicts import Confirmed, Numbers, Refused
+from worker.ledger.decide import SIGNATURE_ALONE, Known
+from worker.ledger.verdicts import Confirmed, InDoubt, NotSent, Numbers, Refused
 from worker.operate.resolve import Applied, NotApplied, Said, preview, resolve
 from worker.store.engine import transaction
 from worker.store.listings import list_doubts
+from worker.timers.resolve import tell_doubts
+
+UNSIGNED = NotSent(SIGNATURE_ALONE, "the signature of this command alone is refused")
+POOR = Refused("INSUFFICIENT", "not enough", "http_400_envelope")
 
 
 async def say(
@@ -132,7 +136,7 @@ async def test_a_resend_is_not_rejected_for_what_was_refused_before_it(open_desk
     command_id = await desk.send("cash.adjust")
     await desk.answer(TIMEOUT)
     await desk.ten_seconds_pass()
-    await desk.answer(Refused("INSUFFICIENT", "not enough", "http_400_envelope"))
+    await desk.answer(POOR)
     assert await desk.state(command_id) == "in_doubt"
     await say(desk, command_id, NotApplied(resend=True))
     assert await desk.known(command_id) == [Known.CLEARED, Known.CLEARED]
@@ -248,6 +252,45 @@ async def test_a_late_answer_after_a_verdict_by_a_person_corrects_it(desk: Desk)
     assert told["type"] == "command.corrected"
     assert told["result"]["adjust_no"] == "TA9"
     assert len(await desk.rows("SELECT 1 FROM timers WHERE kind = 'expire'")) == 1
+    await desk.gapless()
+
+
+@pytest.mark.parametrize("type_", ["temp.adjust", "cash.adjust"])
+@pytest.mark.parametrize("found", [TIMEOUT, UNSIGNED, POOR], ids=["no answer", "signature refused", "refused"])
+async def test_a_silent_owner_that_comes_back_does_not_undo_a_persons_resend(
+    desk: Desk, type_: str, found: InDoubt | NotSent | Refused
+) -> None:
+    command_id = await desk.send(type_)
+    turn = await desk.claim()
+    await desk.falls_silent()
+    await say(desk, command_id, NotApplied(resend=True))
+    await desk.finish(turn, found)
+    assert [told["type"] for told in await desk.outcomes(command_id)] == ["command.parked"]
+    assert await desk.state(command_id) == "queued"
+    assert await desk.known(command_id) == [Known.CLEARED]
+    told = await desk.one("SELECT rule, http_status, trace_id FROM attempts WHERE command_id = :id", id=command_id)
+    assert told == {"rule": found.rule, "http_status": 200, "trace_id": "trace-1"}
+    assert (await desk.answer(TIMEOUT)).number == 2
+    parked = await desk.outcomes(command_id)
+    assert [told["type"] for told in parked] == ["command.parked", "command.parked"]
+    assert [told["attempts"] for told in parked] == [1, 2]
+    assert parked[0]["event_id"] != parked[1]["event_id"]
+    await desk.gapless()
+
+
+async def test_an_owner_that_comes_back_without_an_answer_does_not_undo_a_persons_word_about_an_expiry(
+    desk: Desk,
+) -> None:
+    command_id = await desk.booked()
+    await desk.lapse(command_id)
+    turn = await desk.claim()
+    await desk.falls_silent()
+    assert await tell_doubts(desk.engine, desk.settings) == 1
+    await say(desk, command_id, NotApplied(), expiry=True)
+    await desk.finish(turn, TIMEOUT)
+    assert await desk.known(command_id, "expiry") == [Known.CLEARED]
+    assert await desk.rows("SELECT 1 FROM doubts") == []
+    assert await tell_doubts(desk.engine, desk.settings) == 0
     await desk.gapless()
 
 

@@ -12,15 +12,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tests.integration.store.world import DOUBT, UNSENT, World, done
+from tests.integration.store.world import DOUBT, POOR, UNSENT, World, done
 from tests.simulation import database, lookups
 from tests.simulation.database import Database, Timer, Tried
 from tests.support.commands import new_account
 from worker import clock
-from worker.ledger.verdicts import Numbers
+from worker.ledger.verdicts import Numbers, Verdict
 from worker.pipeline.report import report_row
 from worker.pipeline.turn import Ended, Turn
-from worker.store import attempts, lanes, rest, timers
+from worker.store import attempts, decisions, lanes, rest, timers
 from worker.store.engine import transaction
 from worker.store.histories import read_commands, read_histories
 from worker.store.rows import LaneRow
@@ -179,11 +179,19 @@ async def tried(world: World, known: str) -> Turn:
     return turn
 
 
-@pytest.mark.parametrize("known", ["open", "silent", "reported"])
-async def test_a_report_is_taken_once_alike(world: World, known: str) -> None:
-    turn = await tried(world, known)
+@pytest.mark.parametrize("found", [UNSENT, DOUBT, POOR, done(order_id="O1")], ids=["unsent", "doubt", "poor", "done"])
+@pytest.mark.parametrize("known", ["open", "silent", "reported", "cleared"])
+async def test_a_report_is_taken_once_alike(world: World, known: str, found: Verdict) -> None:
+    turn = await tried(world, "silent" if known == "cleared" else known)
+    command_id = turn.command.command_id
+    if known == "cleared":
+        await agree(
+            world,
+            lambda c: decisions.clear_attempts(c, command_id, ["write"], [1]),
+            lambda d: database.clear_attempts(d, command_id, ["write"], [1]),
+        )
     now = (await world.one("SELECT now() AS now")).now
-    row = report_row(Ended(turn, UNSENT, 0.0), now, world.settings)
+    row = report_row(Ended(turn, found, 0.0), now, world.settings)
     recorded = await agree(
         world,
         lambda c: attempts.report_attempts(c, [row]),
