@@ -20,7 +20,7 @@ from tests.support.measure import EXPIRED
 from tests.support.workload import keyed_workload, seeded
 
 Start = Callable[..., WorkerProcess]
-PUBLISHED = "SELECT count(*) FROM outcomes WHERE published_at IS NOT NULL"
+PUBLISHED = "SELECT count(*) FROM publications"
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ _READINGS = {
         WHERE a.command_id IS NULL OR a.ended_at IS NOT NULL""",
     "an outcome {0} was neither published nor waits for it{1}": """
         SELECT e.event_id, '' FROM outcomes e LEFT JOIN outbox o ON o.kind = 'outcome' AND o.ref_id = e.event_id
-        WHERE e.published_at IS NULL AND o.ref_id IS NULL""",
+            LEFT JOIN publications p USING (event_id)
+        WHERE p.event_id IS NULL AND o.ref_id IS NULL""",
     "an outbox row {0} lies in shard {1}, which no relay could hold": """
         SELECT o.outbox_id, o.shard FROM outbox o LEFT JOIN relay_shards s USING (shard) WHERE s.shard IS NULL""",
     "an outbox row {0} was set aside: {1}": """

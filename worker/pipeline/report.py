@@ -33,6 +33,7 @@ def report_row(ended: Ended, at: datetime, settings: Settings) -> dict[str, Any]
     """Make the row of `report_attempts`; nothing of the call left after `at`, so its horizon counts from there."""
     turn, found = ended.turn, ended.found
     row: dict[str, Any] = {
+        "command_id": turn.command.command_id,
         "attempt_id": turn.attempt_id,
         "reported_at": at,
         "horizon_at": at + late_apply(turn.operation, settings),

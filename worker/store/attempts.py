@@ -31,6 +31,7 @@ OPENED = {
     "numbers": "jsonb",
 }
 REPORTED = {
+    "command_id": "uuid",
     "attempt_id": "uuid",
     "known": "text",
     "reported_at": "timestamptz",
@@ -61,7 +62,7 @@ _REPORT = f"""
         duration_ms = given.duration_ms, message = given.message, http_status = given.http_status,
         numbers = coalesce(given.numbers, a.numbers), answer = given.answer, trace_id = given.trace_id
     FROM {from_arrays(REPORTED)}
-    WHERE a.attempt_id = given.attempt_id AND (a.known = 'open' OR a.rule = '{OWNER_SILENT}')
+    WHERE a.command_id = given.command_id AND a.attempt_id = given.attempt_id AND (a.known = 'open' OR a.rule = '{OWNER_SILENT}')
     RETURNING a.attempt_id
 """
 

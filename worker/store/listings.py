@@ -104,9 +104,10 @@ async def list_last_outcomes(connection: AsyncConnection, account_no: str, limit
 
 async def _outcomes(connection: AsyncConnection, condition: str, given: dict[str, Any]) -> list[Shown]:
     statement = text(f"""
-        SELECT o.event_id, o.account_no, o.account_seq, o.type, o.command_id, o.recorded_at, o.published_at,
-               o.published_partition, o.published_offset, b.set_aside_reason, o.value
-        FROM outcomes o LEFT JOIN outbox b ON b.kind = 'outcome' AND b.ref_id = o.event_id AND o.published_at IS NULL
+        SELECT o.event_id, o.account_no, o.account_seq, o.type, o.command_id, o.recorded_at, p.published_at,
+               p.partition AS published_partition, p."offset" AS published_offset, b.set_aside_reason, o.value
+        FROM outcomes o LEFT JOIN publications p USING (event_id)
+            LEFT JOIN outbox b ON b.kind = 'outcome' AND b.ref_id = o.event_id AND p.event_id IS NULL
         WHERE {condition}
     """)
     rows = all_shown((await connection.execute(statement, given)).mappings())

@@ -8,16 +8,11 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.records import Headers
-from worker.store.arrays import arrays
+from worker.store.arrays import arrays, written
 from worker.store.blobs import unpack_headers
-from worker.store.engine import from_arrays, sql
+from worker.store.engine import from_arrays, run, sql
 from worker.store.tables import SHARDS
 
-TABLE_OF = {
-    "outcome": ("outcomes", "event_id"),
-    "dead_letter": ("dead_letters", "dead_letter_id"),
-    "audit": ("audit", "audit_id"),
-}
 ACKNOWLEDGED = {"ref_id": "uuid", "partition": "int", "at": "bigint"}
 
 
@@ -81,66 +76,66 @@ async def leave_shards(connection: AsyncConnection, owner: UUID) -> None:
     )
 
 
+_WAITING = """
+    SELECT o.outbox_id, o.kind, o.ref_id, o.ordered_by,
+           CASE o.kind WHEN 'outcome' THEN convert_to(e.account_no, 'UTF8') WHEN 'dead_letter' THEN r.key
+                ELSE convert_to(a.actor, 'UTF8') END,
+           CASE o.kind WHEN 'outcome' THEN e.value WHEN 'dead_letter' THEN r.value ELSE a.value END,
+           coalesce(CASE o.kind WHEN 'outcome' THEN e.headers WHEN 'dead_letter' THEN d.headers END, ''),
+           CAST(extract(epoch FROM o.recorded_at) * 1000 AS bigint)
+    FROM (
+        SELECT * FROM outbox o WHERE o.shard = ANY(:shards) AND o.set_aside_reason IS NULL
+          AND NOT EXISTS (
+            SELECT 1 FROM outbox s WHERE s.set_aside_reason IS NOT NULL AND s.ordered_by = o.ordered_by
+              AND s.shard = o.shard
+          )
+        ORDER BY o.outbox_id LIMIT :limit
+    ) o
+    LEFT JOIN outcomes e ON o.kind = 'outcome' AND e.event_id = o.ref_id
+    LEFT JOIN dead_letters d ON o.kind = 'dead_letter' AND d.dead_letter_id = o.ref_id
+    LEFT JOIN records r ON r.topic = d.topic AND r.epoch = d.epoch AND r.partition = d.partition
+        AND r."offset" = d."offset"
+    LEFT JOIN audit a ON o.kind = 'audit' AND a.audit_id = o.ref_id
+    ORDER BY o.outbox_id
+"""
+_MARK_OUTCOMES = f"""
+    WITH gone AS (DELETE FROM outbox WHERE outbox_id = ANY(:ids))
+    INSERT INTO publications (event_id, published_at, partition, "offset")
+    SELECT given.ref_id, now(), given.partition, given.at FROM {from_arrays(ACKNOWLEDGED)} ON CONFLICT DO NOTHING
+"""
+
+
+def _mark_others(table: str, name: str) -> str:
+    return f"""
+        WITH gone AS (DELETE FROM outbox WHERE outbox_id = ANY(:ids))
+        UPDATE {table} t SET published_at = now(), published_partition = given.partition, published_offset = given.at
+        FROM {from_arrays(ACKNOWLEDGED)} WHERE t.{name} = given.ref_id AND t.published_at IS NULL
+    """
+
+
+_MARK = {
+    "outcome": _MARK_OUTCOMES,
+    "dead_letter": _mark_others("dead_letters", "dead_letter_id"),
+    "audit": _mark_others("audit", "audit_id"),
+}
+
+
 async def read_waiting(connection: AsyncConnection, shards: Collection[int], limit: int) -> list[Waiting]:
     """Read the oldest rows of these shards, with their bytes; accounts with a row set aside are passed over."""
-    statement = sql("""
-        SELECT o.outbox_id, o.kind, o.ref_id, o.ordered_by,
-               CASE o.kind WHEN 'outcome' THEN convert_to(e.account_no, 'UTF8') WHEN 'dead_letter' THEN r.key
-                    ELSE convert_to(a.actor, 'UTF8') END AS key,
-               CASE o.kind WHEN 'outcome' THEN e.value WHEN 'dead_letter' THEN r.value ELSE a.value END AS value,
-               CASE o.kind WHEN 'outcome' THEN e.headers WHEN 'dead_letter' THEN d.headers END AS headers,
-               CAST(extract(epoch FROM o.recorded_at) * 1000 AS bigint) AS timestamp_ms
-        FROM (
-            SELECT * FROM outbox o WHERE o.shard = ANY(:shards) AND o.set_aside_reason IS NULL
-              AND NOT EXISTS (
-                SELECT 1 FROM outbox s WHERE s.set_aside_reason IS NOT NULL AND s.ordered_by = o.ordered_by
-                  AND s.shard = o.shard
-              )
-            ORDER BY o.outbox_id LIMIT :limit
-        ) o
-        LEFT JOIN outcomes e ON o.kind = 'outcome' AND e.event_id = o.ref_id
-        LEFT JOIN dead_letters d ON o.kind = 'dead_letter' AND d.dead_letter_id = o.ref_id
-        LEFT JOIN records r ON r.topic = d.topic AND r.epoch = d.epoch AND r.partition = d.partition
-            AND r."offset" = d."offset"
-        LEFT JOIN audit a ON o.kind = 'audit' AND a.audit_id = o.ref_id
-        ORDER BY o.outbox_id
-    """)
-    rows = await connection.execute(statement, {"shards": list(shards), "limit": limit})
-    return [
-        Waiting(
-            row.outbox_id,
-            row.kind,
-            row.ref_id,
-            row.ordered_by,
-            _bytes(row.key),
-            _bytes(row.value),
-            unpack_headers(bytes(row.headers or b"")),
-            row.timestamp_ms,
-        )
-        for row in rows
-    ]
+    rows = await run(connection, _WAITING, {"shards": written("smallint", list(shards)), "limit": limit})
+    return [Waiting._make((*row[:6], unpack_headers(row[6]), row[7])) for row in rows]
 
 
 async def mark_published(connection: AsyncConnection, rows: Sequence[Acknowledged]) -> None:
     """Note where the broker has these rows, and take them out of the outbox; once more changes nothing."""
-    for kind, (table, name) in TABLE_OF.items():
+    for kind, statement in _MARK.items():
         of_kind = [{"ref_id": r.ref_id, "partition": r.partition, "at": r.offset} for r in rows if r.kind == kind]
         if of_kind:
-            statement = f"""
-                UPDATE {table} t SET published_at = now(), published_partition = given.partition,
-                    published_offset = given.at
-                FROM {from_arrays(ACKNOWLEDGED)} WHERE t.{name} = given.ref_id AND t.published_at IS NULL
-            """
-            await connection.execute(sql(statement), arrays(ACKNOWLEDGED, of_kind))
-    ids = {"ids": [row.outbox_id for row in rows]}
-    await connection.execute(sql("DELETE FROM outbox WHERE outbox_id = ANY(:ids)"), ids)
+            ids = written("bigint", [row.outbox_id for row in rows if row.kind == kind])
+            await run(connection, statement, {"ids": ids, **arrays(ACKNOWLEDGED, of_kind)})
 
 
 async def set_aside(connection: AsyncConnection, outbox_id: int, reason: str) -> None:
     """Keep a row that the broker refuses for good; the rows of its account wait behind it."""
     statement = sql("UPDATE outbox SET set_aside_reason = :reason WHERE outbox_id = :outbox_id")
     await connection.execute(statement, {"outbox_id": outbox_id, "reason": reason})
-
-
-def _bytes(value: bytes | memoryview | None) -> bytes | None:
-    return None if value is None else bytes(value)

@@ -23,12 +23,8 @@ from worker.store.rows import CommandRow
 ENDINGS = (OutcomeType.SUCCEEDED, OutcomeType.REJECTED)
 FENCE_LEAP = 2**32
 """Above any fence that was forgotten: a worker that was frozen before holds no lane afterwards."""
-PUBLISHED = {
-    **INSERTS["outcomes"][0],
-    "published_at": "timestamptz",
-    "published_partition": "int",
-    "published_offset": "bigint",
-}
+OUTCOMES, _ = INSERTS["outcomes"]
+PUBLICATIONS = {"event_id": "uuid", "published_at": "timestamptz", "partition": "int", "offset": "bigint"}
 RECALLED = OPENED | {"known": "text", "reported_at": "timestamptz", "rule": "text", "message": "text"}
 BARE_ID = {
     "command_id": "uuid",
@@ -51,8 +47,8 @@ async def last_published(connection: AsyncConnection) -> dict[int, tuple[int, UU
     The relay publishes what is stored: whatever the database has forgotten was published behind these.
     """
     statement = sql("""
-        SELECT DISTINCT ON (published_partition) published_partition, published_offset, event_id FROM outcomes
-        WHERE published_offset IS NOT NULL ORDER BY published_partition, published_offset DESC
+        SELECT DISTINCT ON (partition) partition, "offset", event_id FROM publications
+        ORDER BY partition, "offset" DESC
     """)
     return {row[0]: (row[1], row[2]) for row in await connection.execute(statement)}
 
@@ -100,15 +96,15 @@ async def take_back(
     moved = await _take_out_clashes(connection, heard, highest)
     known = await known_events(connection, heard)
     fresh = {key: one for key, one in heard.items() if key not in known}
-    await insert(connection, "outcomes", PUBLISHED, [_row(one) for one in fresh.values()])
+    await insert(connection, "outcomes", OUTCOMES, [_row(one) for one in fresh.values()])
     for row in moved:
         number = highest[row["account_no"]] = highest[row["account_no"]] + 1
         row |= {"account_seq": number, "value": renumbered(bytes(row["value"]), number)}
-    await insert(connection, "outcomes", PUBLISHED, moved)
+    await insert(connection, "outcomes", OUTCOMES, moved)
     given = {"ids": list(heard)}
     await connection.execute(sql("DELETE FROM outbox WHERE kind = 'outcome' AND ref_id = ANY(:ids)"), given)
-    places = [_row(one) for key, one in heard.items() if key in known]
-    await _note_places(connection, "outcomes", "event_id", places)
+    places = [_place(one) for one in heard.values()]
+    await insert(connection, "publications", PUBLICATIONS, places, on_conflict="ON CONFLICT DO NOTHING")
     return highest, fresh
 
 
@@ -146,28 +142,29 @@ def _row(one: Heard) -> dict[str, Any]:
         "recorded_at": one.recorded_at,
         "value": one.record.value,
         "headers": pack_headers(one.record.headers),
+    }
+
+
+def _place(one: Heard) -> dict[str, Any]:
+    return {
+        "event_id": one.event_id,
         "published_at": one.published_at,
-        "published_partition": one.record.partition,
-        "published_offset": one.record.offset,
+        "partition": one.record.partition,
+        "offset": one.record.offset,
     }
 
 
 async def note_letters(connection: AsyncConnection, letters: Sequence[Mapping[str, Any]]) -> None:
     """Note where Kafka has these dead letters, which are therefore not published again."""
-    await _note_places(connection, "dead_letters", "dead_letter_id", letters)
+    statement = sql("""
+        UPDATE dead_letters SET published_at = :published_at, published_partition = :published_partition,
+            published_offset = :published_offset
+        WHERE dead_letter_id = :dead_letter_id AND published_at IS NULL
+    """)
+    if letters:
+        await connection.execute(statement, [dict(letter) for letter in letters])
     given = {"ids": [letter["dead_letter_id"] for letter in letters]}
     await connection.execute(sql("DELETE FROM outbox WHERE kind = 'dead_letter' AND ref_id = ANY(:ids)"), given)
-
-
-async def _note_places(connection: AsyncConnection, table: str, name: str, places: Sequence[Mapping[str, Any]]) -> None:
-    statement = sql(f"""
-        UPDATE {table} SET published_at = :published_at, published_partition = :published_partition,
-            published_offset = :published_offset
-        WHERE {name} = :{name} AND published_at IS NULL
-    """)
-    columns = (name, "published_at", "published_partition", "published_offset")
-    if places:
-        await connection.execute(statement, [{column: place[column] for column in columns} for place in places])
 
 
 async def keep_ids(connection: AsyncConnection, heard: Collection[Heard], hash_version: int) -> int:

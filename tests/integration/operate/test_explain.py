@@ -33,7 +33,9 @@ def detail(story: dict[str, Any], event: str) -> str:
 async def test_a_command_that_succeeded_is_told_from_record_to_publication(desk: Desk) -> None:
     command_id = await desk.send("cash.freeze")
     await desk.answer(DONE)
-    await desk.do("UPDATE outcomes SET published_at = now(), published_partition = 4, published_offset = 17")
+    await desk.do(
+        'INSERT INTO publications (event_id, published_at, partition, "offset") SELECT event_id, now(), 4, 17 FROM outcomes'
+    )
     story = await story_of(desk, command_id)
     assert names(story) == [
         "record.produced",

@@ -79,7 +79,7 @@ async def plans(world: World, ask: Callable[[AsyncConnection], Awaitable[object]
     async with world.engine.connect() as connection:
         event.listen(world.engine.sync_engine, "before_cursor_execute", note)
         with pytest.MonkeyPatch.context() as patch:
-            for module in (attempts, lanes, rest):
+            for module in (attempts, lanes, outbox, rest):
                 patch.setattr(module, "run", note_direct)
             await ask(connection)
         event.remove(world.engine.sync_engine, "before_cursor_execute", note)
