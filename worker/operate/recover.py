@@ -34,7 +34,7 @@ from worker.store.facts import Facts
 from worker.store.histories import read_histories
 from worker.store.inbox import Options, make_lanes
 from worker.store.lanes import read_adjusting
-from worker.store.offsets import OffsetRow, read_positions
+from worker.store.offsets import read_positions
 from worker.store.recall import Recall
 from worker.store.recalled import (
     add_doubts,
@@ -142,9 +142,7 @@ class _Recovery:
             self._options,
             self._now,
             lanes,
-            self._offsets(),
-            set(),
-            {},
+            self._epochs(),
             told=remembered.heard,
             letters=remembered.letters,
         )
@@ -178,12 +176,9 @@ class _Recovery:
         urgent = frozenset(name for name, operation in REGISTRY.items() if operation.urgent)
         return Options(urgent, self._settings.refusals_in_row_max, self._settings.accepted_notice)
 
-    def _offsets(self) -> dict[TopicPartition, OffsetRow]:
+    def _epochs(self) -> dict[TopicPartition, int]:
         stored = self._remembered.positions
-        return {
-            place: OffsetRow(*place, stored[place].epoch if place in stored else 1, 0, None, None, 0, None)
-            for place in self._remembered.ends
-        }
+        return {place: stored[place].epoch if place in stored else 1 for place in self._remembered.ends}
 
     def _places(self) -> list[dict[str, Any]]:
         """Give the place at which intake goes on in each partition: the end that its log had when it was read."""

@@ -21,7 +21,7 @@ from worker.store.arrays import arrays
 from worker.store.blobs import pack_headers, to_json
 from worker.store.engine import from_arrays, insert, sql
 from worker.store.facts import Facts
-from worker.store.offsets import OffsetRow, advance_offsets, lock_offsets, write_offsets
+from worker.store.offsets import advance_offsets, lock_offsets, write_offsets
 from worker.store.outcomes import read_back, store, stored
 from worker.store.rest import lock_lanes, write_lanes
 from worker.store.rows import LaneRow
@@ -100,15 +100,31 @@ class Inbox:
     options: Options
     now: datetime
     lanes: dict[str, LaneRow]
-    offsets: Mapping[TopicPartition, OffsetRow]
-    new_ids: set[UUID]
-    known: dict[UUID, Known]
+    epochs: Mapping[TopicPartition, int]
+    new_ids: set[UUID] = field(default_factory=set)
+    known: dict[UUID, Known] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
     records: list[dict[str, Any]] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
     touched: dict[str, LaneRow] = field(default_factory=dict)
 
-    def take(self, record: RawRecord, judged: Command | Refusal | Malformed) -> None:
+    async def store(self, connection: AsyncConnection, batch: Sequence[Judged]) -> None:
+        """Store all these records; the caller holds the locks of their lanes, and writes the lanes."""
+        self.new_ids, self.known = await register_ids(connection, self._claiming(batch))
+        for record, judged in batch:
+            self._take(record, judged)
+        await self._write_records(connection)
+        await insert(connection, "commands", COMMAND_COLUMNS, self.commands)
+        await self.facts.write(connection)
+
+    def _claiming(self, batch: Sequence[Judged]) -> Sequence[Command | Refusal]:
+        """Return those that claim their id."""
+        return [judged for _, judged in batch if not isinstance(judged, Malformed)]
+
+    async def _write_records(self, connection: AsyncConnection) -> None:
+        await insert(connection, "records", RECORD_COLUMNS, self.records)
+
+    def _take(self, record: RawRecord, judged: Command | Refusal | Malformed) -> None:
         """Gather what one record becomes; records come in the order in which they were read."""
         match judged:
             case Malformed():
@@ -269,7 +285,7 @@ class Inbox:
         }
 
     def _epoch(self, record: RawRecord) -> int:
-        return self.offsets[record.topic, record.partition].epoch
+        return self.epochs[record.topic, record.partition]
 
     def _touch(self, account_no: str) -> LaneRow:
         lane = self.touched[account_no] = self.lanes[account_no]
@@ -295,20 +311,19 @@ async def store_batch(
     """
     offsets = await lock_offsets(connection, read_from)
     kept = advance_offsets(offsets, batch, options.refusals_in_row_max)
-    identified = [judged for _, judged in kept if not isinstance(judged, Malformed)]
-    accounts = {judged.account_no for judged in identified}
-    await make_lanes(connection, accounts)
-    lanes, now = await lock_lanes(connection, accounts)
-    new_ids, known = await register_ids(connection, identified)
-    inbox = Inbox(options, now, lanes, offsets, new_ids, known)
-    for record, judged in kept:
-        inbox.take(record, judged)
-    await insert(connection, "records", RECORD_COLUMNS, inbox.records)
-    await insert(connection, "commands", COMMAND_COLUMNS, inbox.commands)
-    await inbox.facts.write(connection)
+    lanes, now = await lock_accounts(connection, kept)
+    inbox = Inbox(options, now, lanes, {place: row.epoch for place, row in offsets.items()})
+    await inbox.store(connection, kept)
     await write_lanes(connection, inbox.touched.values())
     await write_offsets(connection, offsets.values())
     return {place: row.next_offset for place, row in offsets.items()}
+
+
+async def lock_accounts(connection: AsyncConnection, batch: Sequence[Judged]) -> tuple[dict[str, LaneRow], datetime]:
+    """Lock the lanes of the accounts that these records name, made where missing, and say what time the database has."""
+    accounts = {judged.account_no for _, judged in batch if not isinstance(judged, Malformed)}
+    await make_lanes(connection, accounts)
+    return await lock_lanes(connection, accounts)
 
 
 async def make_lanes(connection: AsyncConnection, accounts: Collection[str]) -> None:

@@ -13,8 +13,7 @@ from schemas.dead_letters import Reason
 from schemas.outcomes import Error, OutcomeType, Position, Result, event_id
 from worker.ledger.commands import Command, Malformed, Refusal
 from worker.ledger.records import RawRecord
-from worker.store.engine import insert
-from worker.store.inbox import COMMAND_COLUMNS, RECORD_COLUMNS, Inbox, Judged, register_ids
+from worker.store.inbox import Inbox, Judged
 from worker.store.recalled import note_letters
 
 Place = tuple[str, int, int]
@@ -84,13 +83,12 @@ class Recall(Inbox):
         where = Position(record.topic, self._epoch(record), record.partition, record.offset) if by_source else None
         return event_id(kind, judged.command_id, source=where) in self.told
 
+    @override
+    def _claiming(self, batch: Sequence[Judged]) -> Sequence[Command | Refusal]:
+        return [j for r, j in batch if not isinstance(j, Malformed) and not self.is_repeat(r, j)]
+
+    @override
     async def store(self, connection: AsyncConnection, batch: Sequence[Judged]) -> None:
         """Store all these records; the caller holds the locks of lanes and offsets, and moves the latter."""
-        firsts = [j for r, j in batch if not isinstance(j, Malformed) and not self.is_repeat(r, j)]
-        self.new_ids, self.known = await register_ids(connection, firsts)
-        for record, judged in batch:
-            self.take(record, judged)
-        await insert(connection, "records", RECORD_COLUMNS, self.records)
-        await insert(connection, "commands", COMMAND_COLUMNS, self.commands)
-        await self.facts.write(connection)
+        await super().store(connection, batch)
         await note_letters(connection, self.lettered)
