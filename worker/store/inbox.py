@@ -19,7 +19,7 @@ from worker.ledger.lanes import LaneState
 from worker.ledger.records import RawRecord
 from worker.store.arrays import arrays
 from worker.store.blobs import pack_headers, to_json
-from worker.store.engine import from_arrays, insert, sql
+from worker.store.engine import from_arrays, insert, run, sql
 from worker.store.facts import Facts
 from worker.store.offsets import advance_offsets, lock_offsets, write_offsets
 from worker.store.outcomes import read_back, store, stored
@@ -345,12 +345,12 @@ async def register_ids(
     if not rows:
         return set(), {}
     names = ", ".join(ID_COLUMNS)
-    statement = sql(f"""
+    statement = f"""
         INSERT INTO command_ids ({names}) SELECT {names} FROM {from_arrays(ID_COLUMNS)}
         ON CONFLICT DO NOTHING RETURNING command_id
-    """)
+    """
     given = arrays(ID_COLUMNS, [rows[command_id] for command_id in sorted(rows)])
-    new_ids = set((await connection.execute(statement, given)).scalars())
+    new_ids = {row[0] for row in await run(connection, statement, given)}
     used = [command_id for command_id in rows if command_id not in new_ids]
     return new_ids, await _read_known(connection, used)
 

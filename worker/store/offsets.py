@@ -10,7 +10,7 @@ from worker.ledger.commands import Command, Malformed, Refusal
 from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
 from worker.store.arrays import arrays
-from worker.store.engine import from_arrays, insert, sql
+from worker.store.engine import from_arrays, insert, run, sql
 
 PLACE = {"topic": "text", "partition": "int"}
 CHANGE = PLACE | {
@@ -63,13 +63,13 @@ async def lock_offsets(
     """
     rows = [{"topic": t, "partition": p, "next_offset": read_from[t, p]} for t, p in sorted(read_from)]
     await insert(connection, "offsets", PLACE | {"next_offset": "bigint"}, rows, on_conflict="ON CONFLICT DO NOTHING")
-    statement = sql(f"""
+    statement = f"""
         SELECT o.topic, o.partition, o.epoch, o.next_offset, o.last_offset, o.last_digest, o.refusals_in_row,
                o.stopped_reason
         FROM offsets o JOIN {from_arrays(PLACE)} ON o.topic = given.topic AND o.partition = given.partition
         ORDER BY o.topic, o.partition FOR UPDATE OF o
-    """)
-    found = [OffsetRow(**row) for row in (await connection.execute(statement, arrays(PLACE, rows))).mappings()]
+    """
+    found = [OffsetRow(*row) for row in await run(connection, statement, arrays(PLACE, rows))]
     locked = {(row.topic, row.partition): row for row in found}
     moved = [p for p, at in read_from.items() if locked[p].next_offset != at or locked[p].stopped_reason is not None]
     if moved:
@@ -106,10 +106,8 @@ async def write_offsets(connection: AsyncConnection, offsets: Collection[OffsetR
     """Store the rows that `lock_offsets` locked."""
     changed = ", ".join(f"{name} = given.{name}" for name in CHANGE if name not in PLACE)
     rows = [{name: getattr(row, name) for name in CHANGE} for row in offsets]
-    await connection.execute(
-        sql(
-            f"UPDATE offsets o SET {changed} FROM {from_arrays(CHANGE)} "
-            "WHERE o.topic = given.topic AND o.partition = given.partition"
-        ),
-        arrays(CHANGE, rows),
-    )
+    statement = f"""
+        UPDATE offsets o SET {changed} FROM {from_arrays(CHANGE)}
+        WHERE o.topic = given.topic AND o.partition = given.partition
+    """
+    await run(connection, statement, arrays(CHANGE, rows))
