@@ -46,6 +46,8 @@ DUE_ROUND_MAX_S = 0.5
 WAKE_ROUND_S = 0.1
 SWEEP_ROUND_S = 0.5
 RELAY_PACE_S = 0.05
+RELAY_PACE_BUSY_S = 0.15
+RELAY_BUSY_ROWS = 50
 WATCHES_AT_ONCE = 5
 RECORD_MARGIN_S = 2.0
 GARBAGE_SEARCH_AFTER = 20_000
@@ -171,9 +173,10 @@ class Worker:
                 await relay.hold()
                 held_s = clock.boot_s()
             began_s = clock.boot_s()
-            await relay.publish()
+            count = await relay.publish()
             # a round costs the same for one row as for many: rounds begin at this pace, unless more is left
-            return 0.0 if relay.has_more else max(0.0, RELAY_PACE_S - (clock.boot_s() - began_s))
+            pace_s = RELAY_PACE_S if count < RELAY_BUSY_ROWS else RELAY_PACE_BUSY_S
+            return 0.0 if relay.has_more else max(0.0, pace_s - (clock.boot_s() - began_s))
 
         await self._rounds("relay", step).run(last_out)
         try:

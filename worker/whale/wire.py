@@ -76,7 +76,7 @@ def read_envelope(body: bytes) -> Envelope | None:
     if too_deep(body, DEPTH_MAX):
         return None  # Python would read it, and stumble when it is to be shown
     try:
-        value = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_no_duplicates, parse_constant=_refuse)
+        value = _decoder.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
@@ -147,3 +147,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_refuse)
