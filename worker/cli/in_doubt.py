@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 COLUMNS = (
-    *("command_id", "account_no", "operation", "expiry", "amount", "age", "decidable_at", "next_at", "next", "parks_at"),
+    *(
+        "command_id",
+        "account_no",
+        "operation",
+        "expiry",
+        "amount",
+        "age",
+        "decidable_at",
+        "next_at",
+        "next",
+        "parks_at",
+    ),
     "no_evidence",
 )
 COMMAND_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

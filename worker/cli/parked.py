@@ -119,9 +119,7 @@ def _decide(way: "Way", ids: list[UUID], reason: str, *, yes: bool) -> None:
         raise typer.Exit(EXIT_PARTLY_DONE)
 
 
-async def _each(
-    settings: "Settings", asked: "list[Asked]", *, decided: bool
-) -> "list[tuple[Asked, object]]":
+async def _each(settings: "Settings", asked: "list[Asked]", *, decided: bool) -> "list[tuple[Asked, object]]":
     """Preview or decide each; where the database goes away half-way, the rest is left as it is."""
     from worker.operate.parked import decide, preview
     from worker.store.engine import opened

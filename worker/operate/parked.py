@@ -78,7 +78,9 @@ async def preview(engine: AsyncEngine, settings: Settings, asked: Asked) -> str:
     match asked.way:
         case Way.REDRIVE:
             first = f"{'more than ' if gone_on > GONE_ON_MAX else ''}{min(gone_on, GONE_ON_MAX)}"
-            passed = f"{first} later commands of its account have gone on before it" if gone_on else "none has passed it"
+            passed = (
+                f"{first} later commands of its account have gone on before it" if gone_on else "none has passed it"
+            )
             return f"{name} gets a new place, {case.lane.next_position}, at the tail of its lane; {passed}."
         case Way.DISCARD:
             return f"{name} ends as rejected, DISCARDED; nothing of it was applied."

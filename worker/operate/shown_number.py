@@ -50,9 +50,7 @@ async def _ask(engine: AsyncEngine, settings: Settings, said: Said, number: str)
             pool_size=1,
             allow_http=settings.whale_allow_http,
         ) as client:
-            return await look_for_number(
-                client.read, command.command_type, intent, number, first_sent_at.timestamp()
-            )
+            return await look_for_number(client.read, command.command_type, intent, number, first_sent_at.timestamp())
     except SettingsError as error:
         return Shown("unknown", f"{NOT_ASKED}: {error}")
 

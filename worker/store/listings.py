@@ -117,7 +117,9 @@ async def _of_last(connection: AsyncConnection, select: str, after: UUID | None)
     statement = text(f"{select} WHERE command_id = :after ORDER BY 1 DESC LIMIT 1")
     found: datetime | None = (await connection.execute(statement, {"after": after})).scalar_one_or_none()
     if found is None:
-        raise NothingMatchedError(f"--after {after} is not listed any more, somebody decided it: begin with the first page")
+        raise NothingMatchedError(
+            f"--after {after} is not listed any more, somebody decided it: begin with the first page"
+        )
     return found
 
 
@@ -140,7 +142,7 @@ async def read_adjustment(connection: AsyncConnection, command_id: UUID) -> list
     """Read one temporary adjustment with its timer, if it still has one."""
     statement = text("""
         SELECT a.command_id, a.account_no, a.adjust_no, a.op_user, a.expires_at, a.booked_at, a.ended_at, a.ended_by,
-               a.basis, t.kind AS timer, t.state AS timer_state, t.due_at, t.wake_at
+               a.basis, t.kind AS timer, t.state AS timer_state, t.due_at, t.wake_at, t.due_at <= now() AS overdue
         FROM temp_adjustments a LEFT JOIN timers t USING (command_id) WHERE a.command_id = :command_id
     """)
     return all_shown((await connection.execute(statement, {"command_id": command_id})).mappings())

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
-from worker.ledger.verdicts import Numbers
+from worker.ledger.verdicts import Numbers, Request
 from worker.whale.entry import Intent, Reader, json_request, query_request, tag
 from worker.whale.probes import HISTORY_MARGIN_S, PAGE_SIZE, read_data, read_order
-from worker.whale.wire import Answer, clean, number_in, read_envelope
+from worker.whale.wire import Answer, Exchange, clean, number_in, read_envelope
 
 PAGES_MAX: Final = 50
 HTTP_BAD_REQUEST: Final = 400
+OUT, IN = 1, 2  # of flows; adjustments count otherwise
 DENIED: Final = ("401", "403", "429")
 
 
@@ -64,9 +65,9 @@ async def look_for_number(
 
 
 async def _order(reader: Reader, intent: Intent, number: str) -> Shown:
-    exchanges = []
+    exchanges: list[Exchange] = []
 
-    async def noted(request: Any) -> Any:
+    async def noted(request: Request) -> Exchange:
         exchanges.append(await reader(request))
         return exchanges[-1]
 
@@ -74,7 +75,9 @@ async def _order(reader: Reader, intent: Intent, number: str) -> Shown:
     order = await read_order(noted, named)
     if not isinstance(order, Mapping):
         if _says_no(exchanges[-1]):
-            return Shown("not_ours", f"the brokerage shows no order {number} of account {intent.account_no}: {order.note}")
+            return Shown(
+                "not_ours", f"the brokerage shows no order {number} of account {intent.account_no}: {order.note}"
+            )
         return Shown("unknown", f"order {number} could not be looked at: {order.note}")
     remark = order.get("remark")
     if not isinstance(remark, str):
@@ -94,9 +97,7 @@ def _says_no(exchange: object) -> bool:
     return envelope is not None and envelope.code not in (None, "0") and not str(envelope.code).startswith(DENIED)
 
 
-async def _booked(
-    reader: Reader, history: History, intent: Intent, number: str, first_sent_unix_s: float
-) -> Shown:
+async def _booked(reader: Reader, history: History, intent: Intent, number: str, first_sent_unix_s: float) -> Shown:
     known: set[str] = set()
     start = max(0, int(first_sent_unix_s) - HISTORY_MARGIN_S)
     for page in range(1, PAGES_MAX + 1):
@@ -135,7 +136,7 @@ def _compared(history: History, row: Mapping[str, Any], payload: Mapping[str, An
     if wanted_unit is not None and unit != wanted_unit:
         return Shown("not_ours", f"{seen}, the command's is in {wanted_unit}")
     direction, side = payload.get("direction"), row.get("direction")
-    if direction is not None and side in (1, 2) and (direction == "CREDIT") != (side == 2):  # flows: 1 out, 2 in
+    if direction is not None and side in (OUT, IN) and (direction == "CREDIT") != (side == IN):
         return Shown("not_ours", f"{seen}, which goes the other way than {direction}")
     return Shown("ours", seen)
 
