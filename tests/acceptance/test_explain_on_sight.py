@@ -36,16 +36,16 @@ def commands(
     brokerage: SandboxClient, upstream: Upstream, start_worker: Callable[..., WorkerProcess]
 ) -> dict[str, Json]:
     """One command for each ending, led there by a worker."""
+    start_worker(settings=SETTINGS)
     sent = {
         "succeeded": new_command("cash.adjust", new_account()),
         "refused": new_command("cash.adjust", new_account(), {"amount": "1e3"}),
         "in doubt": new_command("cash.adjust", new_account()),
         "parked": temporary(new_account()),
-        "expired": temporary(new_account(), 4),
+        "expired": temporary(new_account(), 6),
     }
     for name in ("in doubt", "parked"):
         brokerage.fault("drop_answer", times=-1, account_no=sent[name]["account_no"])
-    start_worker(settings=SETTINGS)
     upstream.send(*sent.values())
     kinds = {
         "succeeded": "command.succeeded",
