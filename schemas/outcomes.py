@@ -135,11 +135,13 @@ def event_id(
     *,
     source: Position | None = None,
     attempt: int | None = None,
+    place: int | None = None,
     of_expiry: bool = False,
 ) -> UUID:
     """Return the UUIDv5 of a fact: the same fact has the same id however often it is recorded or published.
 
     `source` is for duplicate and conflicted, `attempt` for in_doubt and parked, and neither for any other: ValueError.
+    `place` is the parked command's place in its lane: put back, it may be parked again before another attempt.
     `of_expiry` tells a doubt of the timer's expiry, which carries the temp.adjust's id, from that command's own.
     """
     if (source is not None) != (outcome_type in _BY_SOURCE) or (attempt is not None) != (outcome_type in _BY_ATTEMPT):
@@ -149,6 +151,8 @@ def event_id(
         name += f" {source.topic} {source.epoch} {source.partition} {source.offset}"
     if attempt is not None:
         name += f" {attempt}"
+    if place is not None:
+        name += f" at {place}"
     if of_expiry:
         name += " expiry"
     return uuid5(EVENT_NAMESPACE, name)

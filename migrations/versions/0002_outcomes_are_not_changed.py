@@ -1,7 +1,6 @@
 """Outcomes are never changed again: where Kafka has each is a narrow row of its own. Two indexes fewer on the path.
 
-Revision ID: 0002
-Revises: 0001
+Revision 0002, after 0001.
 """
 
 import sqlalchemy as sa

@@ -35,6 +35,18 @@ SAMPLES: dict[str, str] = {
         INSERT INTO publications (event_id, published_at, partition, "offset")
             VALUES ('16fd2706-8baf-433b-82eb-8c7fada847da', now(), 0, 1);
     """,
+    "0003": """
+        INSERT INTO lanes (account_no, state, ready_at, next_position) VALUES ('A6', 'ready', now(), 2);
+        INSERT INTO command_ids (command_id, account_no, command_type, content_hash, hash_version)
+            VALUES ('0f8fad5b-d9cb-469f-a165-708677289506', 'A6', 'cash.adjust', '\\x00', 1);
+        INSERT INTO commands (command_id, account_no, position, command_type, urgent, payload, issued_at, topic, epoch,
+                              partition, "offset", accepted_at)
+            VALUES ('0f8fad5b-d9cb-469f-a165-708677289506', 'A6', 1, 'cash.adjust', false, '{}', now(), 't', 1, 0, 6, now());
+        INSERT INTO timers (command_id, account_no, kind, due_at, wake_at)
+            VALUES ('7c9e6679-7425-40de-944b-e07fc1f90a06', 'A6', 'expire', now(), now());
+        INSERT INTO outbox (shard, kind, ref_id, recorded_at)
+            VALUES (0, 'outcome', '7c9e6679-7425-40de-944b-e07fc1f90a06', now());
+    """,
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published
 

@@ -121,7 +121,7 @@ def record(facts: Facts, lane: LaneRow, now: datetime, told: Told) -> UUID:
     ended_by, basis = (told.result.ended_by, told.result.basis) if told.result else (None, None)
     code = told.error.code if told.error else None
     of_expiry = told.command_type != command.command_type
-    name = event_id(told.kind, command.command_id, attempt=told.attempt_number, of_expiry=of_expiry)
+    name = event_id(told.kind, command.command_id, attempt=told.attempt_number, place=told.place, of_expiry=of_expiry)
     said = Said(command.account_no, lane.next_seq(), told.kind.value, command.command_id, ended_by, code, basis, name)
     facts.add("outcomes", {"said": said})
     return name

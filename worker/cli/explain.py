@@ -1,18 +1,41 @@
-"""`explain`: why a command, or an account, is where it is."""
+"""`explain`: why a command, or an account, is where it is, on one screen."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from worker.cli.frame import example, settings_for
-from worker.cli.lists import print_one, read
-from worker.cli.output import Output, OutputForm, print_json, print_rows
+from worker.cli.lists import read
+from worker.cli.output import Output, OutputForm, print_json, visible
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-LONG = ("events", "payload", "result", "error", "adjustment")
+WIDTH = 110
+CALLS_MAX = 5
+LISTED_MAX = 5
+LABELS = {
+    "record.produced": "produced",
+    "record.read": "record",
+    "check.passed": "check",
+    "check.refused": "refused",
+    "lane.placed": "lane",
+    "write.began": "call",
+    "write.ended": "answer",
+    "expiry.began": "expiry",
+    "expiry.ended": "answer",
+    "look.began": "look",
+    "look.ended": "saw",
+    "look.shown": "evidence",
+    "person.decided": "person",
+    "adjustment.booked": "timer",
+    "adjustment.ended": "ended",
+    "outcome.recorded": "outcome",
+    "outcome.published": "published",
+    "outcome.set_aside": "set aside",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -31,29 +54,119 @@ def explain(
 ) -> None:
     """Tell the causal story: the record, its checks, calls, looks, decisions and outcomes, and what it waits for.
 
-    For an account: its lane, what waits, open doubts, live timers, the last outcomes. As JSON one object, or several
-    one after the other where a number is that of several commands. Exit 3 when nothing matches.
+    The first line says what happened; what is unfinished says until when it waits and what would move it. For an
+    account: its lane, what waits, open doubts and adjustments, the last outcomes. As JSON one object, or several one
+    after the other where a number is that of several commands. Exit 3 when nothing matches.
     """
     from worker.operate.explain import explain as tell
 
-    topic = settings_for("database").topic_outcomes
+    settings = settings_for("database")
 
     async def gather(connection: "AsyncConnection") -> list[dict[str, Any]]:
-        return await tell(connection, subject, topic)
+        return await tell(connection, subject, settings)
 
-    for story in read(gather):
+    for number, story in enumerate(read(gather)):
         if output is OutputForm.JSON:
             print_json(story)
-        else:
-            _print_story(story)
+            continue
+        for line in (*([""] if number else []), *(_account(story) if story["kind"] == "account" else _command(story))):
+            typer.echo(visible(line))
 
 
-def _print_story(story: Mapping[str, Any]) -> None:
-    """Print what is so now, then what happened."""
-    if story["kind"] == "account":
-        print_one(story, OutputForm.TABLE)
+def _command(story: Mapping[str, Any]) -> Iterator[str]:
+    yield from _wrapped(story["summary"], "")
+    yield ""
+    yield from _named("command", story["command_id"])
+    by = f"issued by {story['issued_by'] or 'nobody named'} at {story['issued_at']}" if story["issued_at"] else ""
+    yield from _named("asked", by + (f", not after {story['not_after']}" if story["not_after"] else ""))
+    if story["state"] == "rejected" and story["payload"] is None:
+        yield from _named("moved by", "a new command_id: this one is used up")
+    yield from _waiting(story)
+    yield ""
+    yield from _events(story["events"])
+
+
+def _account(story: Mapping[str, Any]) -> Iterator[str]:
+    yield from _wrapped(story["summary"], "")
+    yield ""
+    held = f", held by worker {story['owner']} until {story['lease_until']}" if story["owner"] else ""
+    why = f", {story['hold_reason']} until {story['wake_at']}" if story["hold_reason"] else ""
+    places = f"next place {story['next_position']}, last account_seq {story['account_seq']}"
+    yield from _named("lane", f"{story['state']}, fence {story['fence']}{held}{why}; {places}")
+    yield from _waiting(story)
+    yield from _part("waiting", story["next"], ("command_id", "command_type", "amount", "state"), more=story["waiting"])
+    yield from _part("doubts by", story["doubt_balance"], ("operation", "count", "amount", "unit", "oldest_at"))
+    yield from _part("in doubt", story["doubts"], ("command_id", "operation", "amount", "age", "next", "next_at"))
+    yield from _part("parked", story["parked"], ("command_id", "command_type", "amount", "age", "reason"))
+    yield from _part("open until", story["timers"], ("expires_at", "command_id", "adjust_no", "amount", "timer"))
+    yield from _part("outcomes", story["last_outcomes"], ("account_seq", "recorded_at", "type", "command_id", "code"))
+
+
+def _part(
+    name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], more: int | None = None
+) -> Iterator[str]:
+    """Give the first rows of a list below its name, aligned, and say how many more there are."""
+    shown = [[str(row[c]) if row[c] is not None else "-" for c in columns] for row in rows[:LISTED_MAX]]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for number, row in enumerate(shown):
+        cells = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        yield f"{name if number == 0 else '':<11}{cells}".rstrip()
+    left = (len(rows) if more is None else more) - len(shown)
+    if left > 0:
+        yield f"{'':<11}and {left} more; --output json has up to 100"
+
+
+def _waiting(story: Mapping[str, Any]) -> Iterator[str]:
+    if story["waits_for"] is None:
         return
-    given = {name: value for name, value in story.items() if name not in LONG and value is not None}
-    print_one(given, OutputForm.TABLE)
-    typer.echo("")
-    print_rows(story["events"], ("at", "event", "detail"), OutputForm.TABLE)
+    yield from _named("waits for", story["waits_for"])
+    if story["waits_until"] is not None:
+        yield from _named("until", story["waits_until"])
+    for number, move in enumerate(story["moved_by"]):
+        # what is to be typed is not broken over lines
+        yield f"{'moved by' if number == 0 else '':<11}{move['command']}"
+    later = [move["from_at"] for move in story["moved_by"] if move["from_at"] is not None]
+    if later:
+        yield from _named("decidable", f"from {later[0]} on")
+
+
+def _events(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Give a line or more for each event, with the day wherever it changes; of many calls only the first and the last."""
+    day = ""
+    for event in _without_the_middle(events):
+        date, _, hour = event["at"].partition("T")
+        if date != day:
+            day = date
+            yield f"{date}, UTC"
+        label = LABELS.get(event["event"], event["event"])
+        yield from _wrapped(event["detail"], f"  {hour[:12].rstrip('Z'):<12}  {label:<9}  ")
+
+
+def _without_the_middle(events: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    numbers = [e["data"]["number"] for e in events if e["event"] == "write.began"]
+    left_out = set(numbers[2:-2]) if len(numbers) > CALLS_MAX else set()
+    told = False
+    for event in events:
+        if event["event"] in ("write.began", "write.ended") and event["data"]["number"] in left_out:
+            if not told:
+                yield {"at": event["at"], "event": "…", "detail": f"{len(left_out)} more calls; --output json has all"}
+            told = True
+        else:
+            yield event
+
+
+def _named(name: str, text: object) -> Iterator[str]:
+    if text:
+        yield from _wrapped(str(text), f"{name:<11}")
+
+
+def _wrapped(text: str, first: str) -> Iterator[str]:
+    """Break at blanks only, so that an id can be copied; what is longer than a line stays whole."""
+    yield from textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -9,7 +9,7 @@ import typer
 
 from worker.cli.frame import example, say, settings_for
 from worker.cli.guard import Reason, Yes, confirm_change
-from worker.cli.lists import Account, Limit, found_one, print_list, print_one, read
+from worker.cli.lists import Account, After, Limit, OlderThan, found_one, print_list, print_one, read
 from worker.cli.output import Output, OutputForm, print_json
 
 if TYPE_CHECKING:
@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     from worker.operate.resolve import Said
     from worker.settings import Settings
 
-COLUMNS = ("command_id", "account_no", "operation", "expiry", "since_at", "parked_at", "decidable_at", "reason")
+COLUMNS = (
+    *(
+        "command_id",
+        "account_no",
+        "operation",
+        "expiry",
+        "amount",
+        "age",
+        "decidable_at",
+        "next_at",
+        "next",
+        "parks_at",
+    ),
+    "no_evidence",
+)
 COMMAND_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 NUMBER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CommandId = Annotated[UUID, typer.Argument(metavar="ID", help="The command's id.", show_default=False)]
@@ -40,35 +54,63 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="in-doubt", help="Commands with a call that may or may not have been applied.")
 
 
-def list_(account: Account = None, limit: Limit = 500, output: Output = OutputForm.TABLE) -> None:
-    """List what is in doubt, parked or not, the oldest first.
+def list_(
+    account: Account = None,
+    operation: Annotated[
+        str | None, typer.Option("--operation", metavar="TYPE", help="Only this operation's, such as temp.adjust.")
+    ] = None,
+    older_than: OlderThan = None,
+    parked: Annotated[bool, typer.Option("--parked", help="Only those that the worker has given up.")] = False,
+    limit: Limit = 500,
+    after: After = None,
+    output: Output = OutputForm.TABLE,
+) -> None:
+    """List what is in doubt, parked or not, the oldest first; `next` says what happens by itself and when.
 
-    `decidable_at` is the instant from which a person may decide: before, a call may still take effect.
+    `decidable_at` is the instant from which a person may decide: before, a call may still take effect. `parks_at` is
+    when the worker gives up.
     """
-    from worker.store.listings import list_doubts
+    from worker.operate.doubts import doubts
+    from worker.whale.operations import REGISTRY
 
-    rows = read(lambda connection: list_doubts(connection, account_no=account, limit=limit + 1))
+    if operation is not None and operation not in REGISTRY:
+        raise typer.BadParameter(f"is none of {', '.join(REGISTRY)}: {operation}", param_hint="--operation")
+    settings = settings_for("database")
+    rows = read(
+        lambda connection: doubts(
+            connection,
+            settings,
+            account_no=account,
+            operation=operation,
+            older_than_s=older_than,
+            parked=parked or None,
+            after=after,
+            limit=limit + 1,
+        )
+    )
     print_list(rows, COLUMNS, output, limit, "nothing is in doubt")
 
 
 def show(command_id: CommandId, output: Output = OutputForm.TABLE) -> None:
     """Show one doubt: what was sent, what is known, and from when on it may be decided. Exit 3 when there is none."""
-    from worker.store.listings import list_attempts, list_doubts, list_evidence
+    from worker.operate.doubts import doubts
+    from worker.store.listings import list_attempts, list_evidence
+
+    settings = settings_for("database")
 
     async def gather(connection: "AsyncConnection") -> list[dict[str, object]]:
-        doubts = await list_doubts(connection, command_id=command_id, limit=2)
         return [
             {
                 **doubt,
                 "attempts": await list_attempts(connection, command_id),
                 "evidence": await list_evidence(connection, command_id),
             }
-            for doubt in doubts
+            for doubt in await doubts(connection, settings, command_id=command_id, limit=2)
         ]
 
-    doubts = read(gather)
-    found_one(doubts, f"nothing of {command_id} is in doubt")
-    for doubt in doubts:
+    found = read(gather)
+    found_one(found, f"nothing of {command_id} is in doubt")
+    for doubt in found:
         print_one(doubt, output)
         option = " --expiry" if doubt["expiry"] else ""
         say(f"decide with: ledger-worker in-doubt resolve {command_id}{option} --applied … | --not-applied --reason …")
@@ -101,7 +143,8 @@ def resolve(
     _check_form(applied, not_applied, number, number_unknown, resend, expiry)
     settings = settings_for("database")
     said = _said(settings, command_id, reason, number if applied else None, applied, resend, number_unknown, expiry)
-    confirm_change(asyncio.run(_preview(settings, said)), reason=reason, yes=yes)
+    told, said = asyncio.run(_preview(settings, said))
+    confirm_change(told, reason=reason, yes=yes)
     print_json(asyncio.run(_resolve(settings, said)))
 
 
@@ -149,12 +192,18 @@ def _said(
     return Said(command_id, answer, settings.actor, reason, expiry)
 
 
-async def _preview(settings: "Settings", said: "Said") -> str:
+async def _preview(settings: "Settings", said: "Said") -> "tuple[str, Said]":
+    """Say what would change, and keep with the decision what the brokerage shows of its number."""
     from worker.operate.resolve import preview
+    from worker.operate.shown_number import check_number
     from worker.store.engine import opened
 
     async with opened(settings.database_url.get_secret_value()) as engine:
-        return await preview(engine, settings, said)
+        told = await preview(engine, settings, said)
+        said = await check_number(engine, settings, said)
+    if said.checked is not None:
+        say(said.checked)
+    return told, said
 
 
 async def _resolve(settings: "Settings", said: "Said") -> object:

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import UUID
 
 import typer
 
@@ -15,7 +17,26 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 Found = TypeVar("Found")
+_SPAN = re.compile(r"([0-9]{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def span_s(text: str) -> float:
+    """Read 90s, 15m, 2h or 1d as seconds; raises BadParameter for anything else."""
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f"is no span such as 90s, 15m, 2h or 1d: {text}")
+    return float(int(found[1]) * _SECONDS[found[2]])
+
+
 Account = Annotated[str | None, typer.Option("--account", metavar="ACCOUNT_NO", help="Only this account's.")]
+After = Annotated[
+    UUID | None, typer.Option("--after", metavar="ID", help="Go on after this one, the last of the page before.")
+]
+OlderThan = Annotated[
+    float | None,
+    typer.Option("--older-than", metavar="SPAN", parser=span_s, help="Such as 90s, 15m, 2h, 1d."),
+]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many.")]
 
 

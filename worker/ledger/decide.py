@@ -44,6 +44,7 @@ class Known(StrEnum):
     IN_DOUBT = "in_doubt"
     NOT_SENT = "not_sent"
     CLEARED = "cleared"  # a person said that it was not applied
+    REDRIVEN = "redriven"  # it was not sent, and a person put the parked command back into its lane afterwards
 
 
 class Sight(StrEnum):
@@ -183,8 +184,8 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
 
 
 def _since_cleared(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-    """Leave out what a person's resend has put behind it, but never a doubt."""
-    cleared = max((a.number for a in attempts if a.known is Known.CLEARED), default=0)
+    """Leave out what a person's resend or redrive has put behind it, but never a doubt."""
+    cleared = max((a.number for a in attempts if a.known in (Known.CLEARED, Known.REDRIVEN)), default=0)
     return [a for a in attempts if a.number > cleared or a.known in (Known.IN_DOUBT, Known.OPEN)]
 
 

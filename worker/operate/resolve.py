@@ -6,23 +6,21 @@ lock. Of two persons at once the second is told who decided.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final, assert_never
+from datetime import timedelta
+from typing import Any, assert_never
 from uuid import UUID
 
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from schemas.times import written
-from worker import clock
 from worker.errors import NothingMatchedError, RefusedByGuardError
 from worker.ledger.decide import Attempt, Known, Reject, Send, Succeed
 from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import Keying, Numbers
+from worker.operate.decided import PERSON, Decided, by_whom, note_decision
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE
 from worker.settings import Settings
-from worker.store.audit import Action, note
-from worker.store.blobs import to_json
 from worker.store.conclude import DONE, Batch, Conclusion, conclude, end_adjustment
 from worker.store.decisions import (
     clear_attempts,
@@ -41,7 +39,6 @@ from worker.store.rows import CommandRow
 from worker.whale.operations import REGISTRY
 
 DOUBTFUL = (Known.IN_DOUBT, Known.OPEN)
-PERSON: Final = "person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +58,17 @@ class NotApplied:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a person says about a command, or with `expiry` about the expiry of that temp.adjust."""
+    """What a person says about a command, or with `expiry` about the expiry of that temp.adjust.
+
+    `checked` is what the brokerage showed of the number, or why it could not be asked.
+    """
 
     command_id: UUID
     answer: Applied | NotApplied
     actor: str
     reason: str
     expiry: bool = False
+    checked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +147,12 @@ def _guard(case: Case, said: Said, call: RowMapping | None, decided: RowMapping 
     else:
         over = f"is {command.state} already" if command.state in DONE else None
     if over is not None:
-        raise RefusedByGuardError(f"{name} {over}; {_by_whom(decided)}")
+        raise RefusedByGuardError(f"{name} {over}; {by_whom(decided)}")
     if call is not None:
         told = f"call {call['number']} of {name} is under way since {written(call['opened_at'])}"
         raise RefusedByGuardError(f"{told}; wait for its answer, at the latest {written(call['lease_until'])}")
     if not case.doubtful:
-        raise RefusedByGuardError(f"nothing of {name} is in doubt, it is {command.state}; {_by_whom(decided)}")
+        raise RefusedByGuardError(f"nothing of {name} is in doubt, it is {command.state}; {by_whom(decided)}")
     horizon = max(a.horizon_at for a in case.doubtful)
     if case.batch.now < horizon:
         raise RefusedByGuardError(f"{name} may still take effect until {written(horizon)}; look again and decide then")
@@ -268,27 +269,16 @@ def _conclusion(case: Case, said: Said, decision: Succeed | Reject | Send, attem
 
 def _note(case: Case, said: Said, after: Mapping[str, Any]) -> None:
     """Record who decided, as evidence and in the audit."""
-    now, facts = case.batch.now, case.batch.facts
     before = {
         "state": "open" if said.expiry else case.command.state,
         "position": case.command.position,
         "doubtful_attempts": [{"number": a.number, "opened_at": written(a.opened_at)} for a in case.doubtful],
     }
     detail = {"of": "expiry" if said.expiry else "command", "decision": _word(said.answer), **after}
-    facts.add(
-        "evidence",
-        {
-            "evidence_id": clock.new_id(),
-            "command_id": said.command_id,
-            "kind": PERSON,
-            "recorded_at": now,
-            "actor": said.actor,
-            "reason": said.reason,
-            "detail": to_json(detail),
-        },
-    )
-    action = Action(said.actor, "in-doubt.resolve", said.reason, str(said.command_id), before, detail)
-    note(facts, clock.new_id(), action, now)
+    if said.checked is not None:
+        detail["checked"] = said.checked
+    decided = Decided(said.command_id, "in-doubt.resolve", said.actor, said.reason, before, detail)
+    note_decision(case.batch.facts, decided, case.batch.now)
 
 
 def _word(answer: Applied | NotApplied) -> str:
@@ -306,14 +296,6 @@ def _word(answer: Applied | NotApplied) -> str:
 def _name(command: CommandRow, *, expiry: bool) -> str:
     kind = "the expiry of temp.adjust" if expiry else command.command_type
     return f"{kind} {command.command_id}"
-
-
-def _by_whom(decided: RowMapping | None) -> str:
-    if decided is None:
-        return "no person has decided about it"
-    word = str(decided["detail"].get("decision")).replace("_", " ")
-    at: datetime = decided["recorded_at"]
-    return f"{decided['actor']} decided {word} at {written(at)} ({decided['reason']})"
 
 
 def _effect(case: Case, said: Said) -> str:

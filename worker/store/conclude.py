@@ -322,12 +322,13 @@ def _tell(
         decided_by=conclusion.decided_by,
         refers_to=refers_to,
         attempt_number=attempt_number,
+        place=conclusion.command.position if kind == OutcomeType.PARKED else None,
     )
     return record(batch.facts, lane, batch.now, told)
 
 
 def _first_sent(attempts: Sequence[Attempt]) -> datetime | None:
-    return next((a.opened_at for a in attempts if a.known is not Known.NOT_SENT), None)
+    return next((a.opened_at for a in attempts if a.known not in (Known.NOT_SENT, Known.REDRIVEN)), None)
 
 
 def _change(conclusion: Conclusion, state: str, finished_at: datetime | None = None) -> dict[str, object]:

@@ -64,3 +64,41 @@ async def requeue(connection: AsyncConnection, command_id: UUID, position: int) 
     """Give a command another place in its lane."""
     statement = text("UPDATE commands SET state = 'queued', position = :position WHERE command_id = :command_id")
     await connection.execute(statement, {"command_id": command_id, "position": position})
+
+
+async def read_doubtful(connection: AsyncConnection, command_id: UUID) -> bool:
+    """Say whether a call for a command may have been applied, as far as anything stored says so."""
+    statement = text("""
+        SELECT EXISTS (SELECT FROM parked WHERE command_id = :command_id AND in_doubt)
+            OR EXISTS (SELECT FROM doubts WHERE command_id = :command_id AND NOT is_expiry)
+            OR EXISTS (SELECT FROM attempts WHERE command_id = :command_id AND kind = 'write'
+                       AND known IN ('open', 'in_doubt'))
+    """)
+    return bool((await connection.execute(statement, {"command_id": command_id})).scalar_one())
+
+
+async def read_parked_reason(connection: AsyncConnection, command_id: UUID) -> str:
+    """Read why a command is parked."""
+    statement = text("SELECT reason FROM parked WHERE command_id = :command_id")
+    return str((await connection.execute(statement, {"command_id": command_id})).scalar_one())
+
+
+async def read_gone_on(connection: AsyncConnection, account_no: str, position: int, count_max: int) -> int:
+    """Count the commands behind a place that have had their turn; one more than `count_max` means that there are more."""
+    statement = text("""
+        SELECT count(*) FROM (
+            SELECT FROM commands WHERE account_no = :account_no AND position > :position AND state <> 'queued'
+            LIMIT :count_max + 1
+        ) later
+    """)
+    given = {"account_no": account_no, "position": position, "count_max": count_max}
+    return int((await connection.execute(statement, given)).scalar_one())
+
+
+async def mark_redriven(connection: AsyncConnection, command_id: UUID, number: int) -> None:
+    """Put what was not sent behind a command that gets a new place: its call may be built anew."""
+    statement = text("""
+        UPDATE attempts SET known = 'redriven'
+        WHERE command_id = :command_id AND kind = 'write' AND number = :number AND known = 'not_sent'
+    """)
+    await connection.execute(statement, {"command_id": command_id, "number": number})

@@ -25,13 +25,18 @@ class Told(NamedTuple):
     decided_by: str | None
     refers_to: UUID | None
     attempt_number: int | None
+    place: int | None
 
 
 def record(facts: Facts, lane: LaneRow, now: datetime, told: Told) -> UUID:
     """Gather one outcome about an accepted command; takes the account's next number. Returns its event_id."""
     command = told.command
     name = event_id(
-        told.kind, command.command_id, attempt=told.attempt_number, of_expiry=told.command_type != command.command_type
+        told.kind,
+        command.command_id,
+        attempt=told.attempt_number,
+        place=told.place,
+        of_expiry=told.command_type != command.command_type,
     )
     outcome = Outcome(
         event_id=name,

@@ -80,3 +80,65 @@ async def read_records(connection: AsyncConnection, command_id: UUID, places: Se
         (await connection.execute(statement, arrays(PLACE, places) | {"command_id": command_id})).mappings()
     )
     return [row | {"key": text_of(row["key"])} for row in rows]
+
+
+PLACES_LOOKED_AT = 1000
+
+
+async def read_before(connection: AsyncConnection, account_no: str, position: int, accepted_at: str) -> Shown:
+    """Say how many commands were not finished before a place when its command was accepted, and which ended last.
+
+    Only the places next before it are looked at, `PLACES_LOOKED_AT` of them: an account may have had millions.
+    """
+    statement = text("""
+        SELECT count(*) AS count, max(finished_at) AS ended_at,
+               (array_agg(command_id ORDER BY finished_at DESC NULLS FIRST))[1] AS last
+        FROM commands
+        WHERE account_no = :account_no AND position < :position AND position >= :position - :looked_at
+          AND (finished_at IS NULL OR finished_at > CAST(:accepted_at AS timestamptz))
+    """)
+    given = {
+        "account_no": account_no,
+        "position": position,
+        "looked_at": PLACES_LOOKED_AT,
+        "accepted_at": accepted_at,
+    }
+    [found] = all_shown((await connection.execute(statement, given)).mappings())
+    return found
+
+
+async def read_waiting(connection: AsyncConnection, account_no: str, head: int, limit: int) -> list[Shown]:
+    """Read the next commands that wait in a lane, in their sequence."""
+    statement = text("""
+        SELECT command_id, command_type, position, state, accepted_at, not_after, payload FROM commands
+        WHERE account_no = :account_no AND position >= :head AND state IN ('queued', 'sending', 'in_doubt')
+        ORDER BY position LIMIT :limit
+    """)
+    given = {"account_no": account_no, "head": head, "limit": limit}
+    return all_shown((await connection.execute(statement, given)).mappings())
+
+
+async def read_doubt_balance(connection: AsyncConnection, account_no: str) -> list[Shown]:
+    """Count an account's open doubts and add up what they are about, by operation and currency or security."""
+    statement = text("""
+        SELECT d.operation, d.is_expiry AS expiry,
+               CASE WHEN c.payload ->> 'amount' IS NOT NULL THEN c.payload ->> 'currency'
+                    ELSE coalesce(c.payload ->> 'symbol', c.payload ->> 'counter_id') END AS unit,
+               count(*) AS count, min(d.since_at) AS oldest_at,
+               sum(CAST(coalesce(c.payload ->> 'amount', c.payload ->> 'quantity') AS numeric))::text AS amount
+        FROM doubts d LEFT JOIN commands c USING (command_id)
+        WHERE d.account_no = :account_no GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """)
+    return all_shown((await connection.execute(statement, {"account_no": account_no})).mappings())
+
+
+async def read_open_adjustments(connection: AsyncConnection, account_no: str, limit: int) -> list[Shown]:
+    """Read an account's temporary adjustments that have not ended, the next hour first, each with its timer."""
+    statement = text("""
+        SELECT t.command_id, a.adjust_no, t.kind AS timer, t.state AS timer_state, a.expires_at, t.wake_at,
+               t.due_at <= now() AS overdue, c.payload
+        FROM timers t JOIN temp_adjustments a USING (command_id) JOIN commands c USING (command_id)
+        WHERE t.account_no = :account_no ORDER BY t.due_at, t.command_id LIMIT :limit
+    """)
+    given = {"account_no": account_no, "limit": limit}
+    return all_shown((await connection.execute(statement, given)).mappings())

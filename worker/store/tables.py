@@ -212,6 +212,7 @@ doubts = sa.Table(
 )
 sa.Index("ix_doubts_notice", doubts.c.notice_at, postgresql_where=sa.text("notice_at IS NOT NULL"))
 sa.Index("ix_doubts_operation", doubts.c.operation)
+sa.Index("ix_doubts_account_no", doubts.c.account_no)
 
 # What waits for a person.
 parked = sa.Table(
@@ -222,6 +223,7 @@ parked = sa.Table(
     sa.Column("parked_at", instant, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("in_doubt", sa.Boolean, nullable=False),
+    sa.Index("ix_parked_account_no", "account_no"),
 )
 
 # Parked commands and verdicts by absence are looked at again: a look may confirm, never reject.
@@ -296,6 +298,7 @@ timers = sa.Table(
     sa.CheckConstraint("wake_at >= due_at", name="never_early"),
     **_hot(),
 )
+sa.Index("ix_timers_account_no", timers.c.account_no, timers.c.due_at)
 sa.Index("ix_timers_wake", timers.c.wake_at, timers.c.command_id, postgresql_where=sa.text("state = 'armed'"))
 sa.Index("ix_timers_due", timers.c.account_no, timers.c.due_at, postgresql_where=sa.text("state = 'due'"))
 

@@ -119,7 +119,8 @@ async def test_explain_prints_a_story_for_people_and_for_machines(open_desk: Ope
     assert (story["state"], story["kind"]) == ("in_doubt", "command")
     told = await desk.cli("explain", command_id)
     assert told.returncode == 0
-    for expected in ("write.began", "POST", "in_doubt after 12 ms", "waits_for", "sent again under the same key"):
+    assert told.stdout.startswith("cash.adjust of 1000.00 USD for account")
+    for expected in ("call 1: POST", "in doubt after 12 ms", "waits for  in doubt: sent again under the same key"):
         assert expected in told.stdout
     account = await desk.cli("explain", desk.account_no)
     assert account.returncode == 0

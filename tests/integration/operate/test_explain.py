@@ -1,10 +1,13 @@
 """What `explain` tells of commands that went through the real stages."""
 
+import json
 from typing import Any
 from uuid import UUID
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from schemas.export import documents
 from tests.factories import ADJUSTMENTS_TOPIC
 from tests.integration.operate.conftest import DONE, TIMEOUT, Desk, OpenDesk
 from worker.errors import NothingMatchedError
@@ -14,16 +17,22 @@ from worker.operate.resolve import Applied, NotApplied, Said, resolve
 from worker.store.engine import transaction
 
 OUTCOMES = "ledger.outcomes.v1"
+SCHEMA = Draft202012Validator(documents()["explain.json"], format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 async def story_of(desk: Desk, subject: object) -> dict[str, Any]:
     async with transaction(desk.engine) as connection:
-        [story] = await explain(connection, str(subject), OUTCOMES)
+        [story] = await explain(connection, str(subject), desk.settings)
+    SCHEMA.validate(json.loads(json.dumps(story, default=str)))
     return story
 
 
 def names(story: dict[str, Any]) -> list[str]:
     return [event["event"] for event in story["events"]]
+
+
+def moves(story: dict[str, Any]) -> list[str]:
+    return [move["command"] for move in story["moved_by"]]
 
 
 def detail(story: dict[str, Any], event: str) -> str:
@@ -41,6 +50,7 @@ async def test_a_command_that_succeeded_is_told_from_record_to_publication(desk:
         "record.produced",
         "record.read",
         "check.passed",
+        "lane.placed",
         "write.began",
         "write.ended",
         "outcome.recorded",
@@ -94,7 +104,8 @@ async def test_a_parked_command_names_the_command_that_decides_it(desk: Desk) ->
     command_id = await desk.parked("temp.adjust")
     story = await story_of(desk, command_id)
     assert story["waits_for"].startswith("a person, since ")
-    assert f"ledger-worker in-doubt resolve {command_id}" in story["waits_for"]
+    for answer in ("--applied NUMBER", "--not-applied", "--not-applied --resend"):
+        assert f"ledger-worker in-doubt resolve {command_id} {answer} --reason WHY" in moves(story)
     assert "outcome.recorded" in names(story)
 
 
@@ -105,7 +116,10 @@ async def test_a_person_s_decision_is_part_of_the_story(desk: Desk) -> None:
     await resolve(desk.engine, desk.settings, Said(command_id, Applied("S8"), "ben", "found it"))
     story = await story_of(desk, command_id)
     told = [event["detail"] for event in story["events"] if event["event"] == "person.decided"]
-    assert told == ["ann decided resend of the command: never arrived", "ben decided applied of the command: found it"]
+    assert told == [
+        "ann decided resend of the command: never arrived; place 2 now",
+        "ben decided applied of the command: found it",
+    ]
     assert names(story).count("write.began") == 2
     assert detail(story, "person.decided") < story["events"][-1]["detail"]
 
@@ -113,7 +127,7 @@ async def test_a_person_s_decision_is_part_of_the_story(desk: Desk) -> None:
 async def test_an_expired_adjustment_tells_of_its_hour_its_calls_and_who_ended_it(desk: Desk) -> None:
     command_id = await desk.booked("TA3")
     before = await story_of(desk, "TA3")
-    assert before["waits_for"] == "its hour, at which its expire ends it"
+    assert before["waits_for"] == "its hour, at which its timer ends it"
     await desk.lapse(command_id)
     await desk.answer(Confirmed(Numbers(), "inner_success"))
     story = await story_of(desk, command_id)

@@ -1,0 +1,128 @@
+"""With 100,000 rows in every table an operator's first page, and any story, comes within a second and by index."""
+
+import json
+import time
+from uuid import UUID
+
+from sqlalchemy import event
+
+from tests.integration.operate.conftest import DONE, TIMEOUT, Desk
+from worker.operate.explain import explain
+from worker.store.engine import transaction
+
+ROWS = 100_000
+SECONDS_MAX = 1.0
+FILL = f"""
+INSERT INTO lanes (account_no, next_position, head_position) SELECT 'L' || i, 2, 2 FROM generate_series(1, {ROWS}) i;
+INSERT INTO commands (command_id, account_no, position, command_type, urgent, payload, issued_at, topic, epoch, partition,
+                      "offset", accepted_at, state)
+SELECT gen_random_uuid(), 'L' || i, 1, 'temp.adjust', false, '{{"amount": "1.00", "currency": "USD"}}', now(), 't', 1, 99, i,
+       now(), 'parked' FROM generate_series(1, {ROWS}) i;
+INSERT INTO command_ids (command_id, account_no, command_type, content_hash, hash_version)
+SELECT command_id, account_no, command_type, '', 1 FROM commands WHERE topic = 't';
+INSERT INTO records (topic, epoch, partition, "offset", produced_at, headers, disposition, command_id)
+SELECT topic, epoch, partition, "offset", now(), '', 'accepted', command_id FROM commands WHERE topic = 't';
+INSERT INTO attempts (attempt_id, command_id, account_no, kind, number, operation, fence, owner, opened_at, send_before_at,
+                      lease_until, horizon_at, method, path, known, rule, reported_at)
+SELECT gen_random_uuid(), command_id, account_no, 'write', 1, 'temp.adjust', 1, gen_random_uuid(), now(), now(), now(),
+       now(), 'POST', '/', 'in_doubt', 'timeout_after_send', now() FROM commands WHERE topic = 't';
+INSERT INTO doubts (command_id, is_expiry, account_no, operation, attempt_number, since_at, parked_at, reason)
+SELECT command_id, false, account_no, 'temp.adjust', 1, now() - "offset" * interval '1 s', now(), 'x' FROM commands
+WHERE topic = 't';
+INSERT INTO parked (command_id, account_no, parked_at, reason, in_doubt)
+SELECT command_id, account_no, now() - "offset" * interval '1 s', 'x', true FROM commands WHERE topic = 't';
+INSERT INTO temp_adjustments (command_id, account_no, adjust_no, op_user, expires_at, booked_at)
+SELECT command_id, account_no, 'N' || "offset", 'x', now() + interval '1 h', now() FROM commands WHERE topic = 't';
+INSERT INTO timers (command_id, account_no, kind, due_at, wake_at)
+SELECT command_id, account_no, 'expire', now() + interval '1 h', now() + interval '1 h' FROM commands WHERE topic = 't';
+INSERT INTO numbers (kind, number, account_no, command_id)
+SELECT 'adjust_no', 'N' || "offset", account_no, command_id FROM commands WHERE topic = 't';
+INSERT INTO evidence (evidence_id, command_id, kind, recorded_at, detail)
+SELECT gen_random_uuid(), command_id, 'look', now(), '{{"note": "x"}}' FROM commands WHERE topic = 't';
+INSERT INTO outcomes (event_id, account_no, account_seq, type, command_id, recorded_at, value, headers)
+SELECT gen_random_uuid(), account_no, 1, 'command.parked', command_id, now(),
+       convert_to('{{"source": {{"topic": "t", "partition": 99, "offset": ' || "offset" || '}}, "error": null, "decided_by": null}}',
+                  'UTF8'), '' FROM commands WHERE topic = 't';
+INSERT INTO outbox (shard, kind, ref_id, ordered_by, recorded_at) SELECT 1, 'outcome', event_id, account_no, now() FROM outcomes
+"""
+
+
+async def fill(desk: Desk) -> None:
+    for statement in FILL.split(";"):
+        async with transaction(desk.engine) as connection:
+            await connection.exec_driver_sql(statement)
+    async with desk.engine.connect() as connection:
+        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await alone.exec_driver_sql("ANALYZE")
+
+
+def scanned(plan: dict[str, object]) -> set[str]:
+    """The tables that a plan reads from end to end."""
+    own = {str(plan["Relation Name"])} if plan["Node Type"] == "Seq Scan" else set()
+    parts = plan.get("Plans", ())
+    assert isinstance(parts, list | tuple)
+    return own.union(*(scanned(part) for part in parts))
+
+
+async def test_lists_and_stories_come_within_a_second_and_stories_by_index(desk: Desk) -> None:
+    succeeded = await desk.send("cash.freeze")
+    await desk.answer(DONE)
+    await desk.booked("TA1")
+    waiting = await desk.send("temp.adjust")
+    await desk.answer(TIMEOUT)
+    await fill(desk)
+    [far] = await desk.rows("SELECT command_id FROM commands WHERE account_no = 'L77777'")
+    asked: dict[str, tuple[str, ...]] = {
+        "doubts": ("in-doubt", "list", "--limit", "50"),
+        "doubts of one account": ("in-doubt", "list", "--account", "L500"),
+        "doubts after": ("in-doubt", "list", "--limit", "50", "--after", str(far["command_id"])),
+        "one doubt": ("in-doubt", "show", str(waiting)),
+        "parked": ("parked", "list", "--limit", "50"),
+        "a command": ("explain", str(succeeded)),
+        "a parked command": ("explain", str(far["command_id"])),
+        "an account": ("explain", desk.account_no),
+        "another account": ("explain", "L77777"),
+        "a number": ("explain", "N5"),
+    }
+    took: dict[str, float] = {}
+    for name, arguments in asked.items():
+        await desk.cli_json(*arguments)  # imports count once
+        began_s = time.perf_counter()
+        shown = await desk.cli_json(*arguments)
+        took[name] = time.perf_counter() - began_s
+        assert shown
+    assert {name: seconds for name, seconds in took.items() if seconds > SECONDS_MAX} == {}
+    first = await desk.cli("in-doubt", "list", "--limit", "50")
+    assert "there are more than these 50" in first.stderr
+    assert await stories_scan(desk, (str(succeeded), str(far["command_id"]), desk.account_no, "N5")) == set()
+
+
+async def stories_scan(desk: Desk, subjects: tuple[str, ...]) -> set[str]:
+    """The long tables that telling these stories reads from end to end."""
+    said: list[tuple[str, object]] = []
+
+    def note(_: object, __: object, statement: str, given: object, *___: object) -> None:
+        said.append((statement, given))
+
+    found: set[str] = set()
+    async with desk.engine.connect() as connection:
+        event.listen(desk.engine.sync_engine, "before_cursor_execute", note)
+        for subject in subjects:
+            await explain(connection, subject, desk.settings)
+        event.remove(desk.engine.sync_engine, "before_cursor_execute", note)
+        for statement, given in said:
+            plan = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", given)).scalar_one()  # type: ignore[arg-type]
+            found |= scanned((plan if isinstance(plan, list) else json.loads(plan))[0]["Plan"])
+    assert said
+    return found - {"offsets"}
+
+
+async def test_an_empty_system_is_told_as_such(desk: Desk) -> None:
+    for group in ("in-doubt", "parked"):
+        done = await desk.cli(group, "list")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "nothing is" in done.stderr
+        assert await desk.cli_json(group, "list") == []
+        assert (await desk.cli(group, "show", str(UUID(int=7)))).returncode == 3
+    for subject in (str(UUID(int=7)), "H1", "TA1"):
+        assert (await desk.cli("explain", subject)).returncode == 3

@@ -1,0 +1,147 @@
+"""What happened to a command, one event after the other: rows as they are kept become sentences."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from worker.operate.rules import VERDICTS, sentence
+from worker.store.shown import Shown
+from worker.store.stories import PLACES_LOOKED_AT
+
+ANSWER_CHARS_MAX = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, when, and what a person needs to know of it; `data` is all that is kept."""
+
+    at: str
+    event: str
+    detail: str
+    data: Shown
+
+
+def of_records(records: list[Shown], identity: Shown) -> Iterator[Event]:
+    """Tell where each record lay that named the command, and what the check said of it."""
+    for record in records:
+        place = f"{record['topic']}[{record['partition']}] offset {record['offset']}"
+        yield Event(record["produced_at"], "record.produced", place, {})
+        yield Event(record["read_at"], "record.read", f"{place}: {record['disposition']}", record)
+        if record["disposition"] == "accepted":
+            detail = f"key, topic and type, every field and amount: nothing wrong, for account {identity['account_no']}"
+            yield Event(record["read_at"], "check.passed", detail, {})
+        elif record["dead_letter_id"] is not None:
+            field = f" ({record['field']})" if record["field"] else ""
+            detail = f"{record['code'] or record['dead_letter_reason']}{field}: {record['message']}"
+            see = f"ledger-worker dead-letters show {record['dead_letter_id']}"
+            yield Event(record["read_at"], "check.refused", f"{detail}; dead letter: {see}", {})
+
+
+def of_place(identity: Shown, before: Shown | None, attempts: list[Shown]) -> Iterator[Event]:
+    """Tell which place the command got in its lane and what it waited for there."""
+    if before is None:
+        return
+    accepted_at, position = identity["accepted_at"], identity["position"]
+    if not before["count"]:
+        behind = "nothing before it"
+    else:
+        most = " or more" if before["count"] >= PLACES_LOOKED_AT else ""
+        behind = f"behind {before['count']}{most} commands, the last of them {before['last']}"
+    first = next((a for a in attempts if a["kind"] == "write"), None)
+    waited = f"; its first call came after {_seconds_between(accepted_at, first['opened_at'])} s" if first else ""
+    yield Event(accepted_at, "lane.placed", f"place {position}, {behind}{waited}", before)
+
+
+def of_attempts(attempts: list[Shown]) -> Iterator[Event]:
+    """Tell of each call what was sent and what came back, of each look what it saw."""
+    for attempt in attempts:
+        kind = attempt["kind"]
+        head = f"{attempt['operation']} {'look' if kind == 'look' else 'call'} {attempt['number']}"
+        if kind == "look":
+            yield Event(attempt["opened_at"], "look.began", f"{head} began", {})
+        elif attempt["method"]:
+            query = f"?{attempt['query']}" if attempt["query"] else ""
+            told = f"{head}: {attempt['method']} {attempt['path']}{query} {_spaced(attempt['body'] or '')}".rstrip()
+            yield Event(attempt["opened_at"], f"{kind}.began", told, attempt)
+        else:
+            yield Event(attempt["opened_at"], f"{kind}.began", f"{head}: what was sent is forgotten", attempt)
+        if attempt["reported_at"] is not None:
+            yield Event(attempt["reported_at"], f"{kind}.ended", f"{head}: {_came_back(attempt)}", attempt)
+
+
+def _came_back(attempt: Shown) -> str:
+    """Say what came back, what it means and by which rule."""
+    took = "" if attempt["duration_ms"] is None else f" after {attempt['duration_ms']:.0f} ms"
+    verdict = VERDICTS.get(attempt["verdict"], attempt["verdict"])
+    parts = [
+        *([f"HTTP {attempt['http_status']}"] if attempt["http_status"] else []),
+        f"{verdict}{took}",
+        *(f"{name} {number}" for name, number in (attempt["numbers"] or {}).items() if number),
+        *([f"code {attempt['code']}"] if attempt["code"] else []),
+        *([str(attempt["message"])] if attempt["message"] else []),
+        *([f"trace {attempt['trace_id']}"] if attempt["trace_id"] else []),
+    ]
+    rule = attempt["rule"]
+    why = f" (rule {rule}: {sentence(rule)})" if rule and attempt["kind"] != "look" else ""
+    answer = f"; answer {_cut(_spaced(attempt['answer']))}" if attempt["answer"] else ""
+    return f"{', '.join(parts)}{why}{answer}"
+
+
+def of_evidence(evidence: list[Shown]) -> Iterator[Event]:
+    """Tell what looks showed and who decided what, and why."""
+    for one in evidence:
+        detail = one["detail"]
+        if one["kind"] == "person":
+            word = str(detail.get("decision")).replace("_", " ")
+            place = f"; place {detail['position']} now" if detail.get("position") else ""
+            checked = f"; {detail['checked']}" if detail.get("checked") else ""
+            told = f"{one['actor']} decided {word} of the {detail.get('of')}: {one['reason']}{place}{checked}"
+            yield Event(one["recorded_at"], "person.decided", told, one)
+        else:
+            yield Event(one["recorded_at"], f"{one['kind']}.shown", str(detail.get("note", detail)), one)
+
+
+def of_adjustment(adjustment: Shown | None) -> Iterator[Event]:
+    """Tell when a temporary adjustment was booked, what its timer does, and who ended it."""
+    if adjustment is None:
+        return
+    number = adjustment["adjust_no"] or "a number that is not known"
+    keeps = "a timer ends it then" if adjustment["adjust_no"] else "nobody can end it before; it is watched"
+    told = f"{number}, until {adjustment['expires_at']}: {keeps}"
+    yield Event(adjustment["booked_at"], "adjustment.booked", told, adjustment)
+    if adjustment["ended_at"] is not None:
+        told = f"ended by {adjustment['ended_by']} ({adjustment['basis']})"
+        yield Event(adjustment["ended_at"], "adjustment.ended", told, {})
+
+
+def of_outcomes(outcomes: list[Shown], told: list[dict[str, Any]], topic: str) -> Iterator[Event]:
+    """Tell each outcome, and where the topic has it."""
+    for outcome, value in zip(outcomes, told, strict=True):
+        error = value["error"]
+        why = f": {error['code']}, {error['message']}" if error else ""
+        by = f", decided by {value['decided_by']}" if value["decided_by"] else ""
+        head = f"{outcome['type']} (account_seq {outcome['account_seq']})"
+        yield Event(outcome["recorded_at"], "outcome.recorded", f"{head}{why}{by}", value)
+        if outcome["published_at"] is not None:
+            where = f"{topic}[{outcome['published_partition']}] offset {outcome['published_offset']}"
+            yield Event(outcome["published_at"], "outcome.published", f"{head} at {where}", {})
+        elif outcome["set_aside_reason"]:
+            yield Event(outcome["recorded_at"], "outcome.set_aside", f"{head}: {outcome['set_aside_reason']}", {})
+
+
+def _spaced(text: str) -> str:
+    """Write JSON with blanks, so that a line of it can be broken; the event's data has it to the byte."""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= ANSWER_CHARS_MAX else f"{text[:ANSWER_CHARS_MAX]}…"
+
+
+def _seconds_between(first: str, second: str) -> str:
+    return f"{max(0.0, (datetime.fromisoformat(second) - datetime.fromisoformat(first)).total_seconds()):.3f}"
