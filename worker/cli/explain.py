@@ -80,7 +80,7 @@ def _command(story: Mapping[str, Any]) -> Iterator[str]:
     by = f"issued by {story['issued_by'] or 'nobody named'} at {story['issued_at']}" if story["issued_at"] else ""
     yield from _named("asked", by + (f", not after {story['not_after']}" if story["not_after"] else ""))
     if story["state"] == "rejected" and story["payload"] is None:
-        yield from _named("moved by", "a new command_id: this one is used up")
+        yield from _named("next", "correct it and send it under a new command_id: this one is used up")
     yield from _waiting(story)
     yield ""
     yield from _events(story["events"])
