@@ -149,5 +149,5 @@ def summary_of_account(lane: Shown, waits: Waits, doubts_count: int, parked_coun
         (open_count, "temporary adjustments open"),
     )
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
-    state = f"waits for {waits.what}" if waits.what else "has nothing to do"
+    state = f"waits for {waits.what}" if waits.what else "has nothing in its lane"
     return f"Account {lane['account_no']} {state}{f'; {told}' if told else ''}."
