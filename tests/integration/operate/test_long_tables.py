@@ -32,6 +32,10 @@ SELECT command_id, false, account_no, 'temp.adjust', 1, now() - "offset" * inter
 WHERE topic = 't';
 INSERT INTO parked (command_id, account_no, parked_at, reason, in_doubt)
 SELECT command_id, account_no, now() - "offset" * interval '1 s', 'x', true FROM commands WHERE topic = 't';
+INSERT INTO watches (command_id, account_no, look_at, until_at)
+SELECT command_id, account_no, now() + interval '1 h', now() + interval '1 d' FROM parked;
+INSERT INTO dead_letters (dead_letter_id, topic, epoch, partition, "offset", reason, message, fingerprint, failed_at, headers)
+SELECT gen_random_uuid(), 't', 1, 98, i, 'MALFORMED', 'x', 'x', now(), '' FROM generate_series(1, {ROWS}) i;
 INSERT INTO temp_adjustments (command_id, account_no, adjust_no, op_user, expires_at, booked_at)
 SELECT command_id, account_no, 'N' || "offset", 'x', now() + interval '1 h', now() FROM commands WHERE topic = 't';
 INSERT INTO timers (command_id, account_no, kind, due_at, wake_at)
