@@ -1,11 +1,8 @@
 """A database or a Kafka that forgot: `run` refuses, the runbook is walked to its end, nothing is doubled or lost."""
 
 import asyncio
-import re
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from tests.support import SandboxClient, Topics, WorkerProcess, wait_until_async
 from tests.support.commands import new_account, new_command
 from tests.support.kafka import all_answered, delete_topics, produce_commands, read_outcomes
 from tests.support.measure import Measure, Told, measure
+from tests.support.runbooks import commands_of
 from tests.support.worker import CHECKOUT, run_worker_cli
 from tests.support.workload import seeded
 
@@ -27,15 +25,6 @@ SEED = 7
 """`python -m tests.chaos.forgetting` draws fresh ones."""
 NOTHING = ("records forgotten", "outcomes forgotten", "commands answered", "commands in doubt", "commands parked")
 RUNBOOKS = CHECKOUT / "docs/runbooks"
-
-
-def commands_of(page: Path) -> Iterator[list[str]]:
-    """Give the command lines of a runbook, in their sequence, as a shell would take them apart."""
-    for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL):
-        for line in filter(str.strip, block.splitlines()):
-            program, *arguments = shlex.split(line)
-            assert program == "ledger-worker", line
-            yield arguments
 
 
 async def walk(world: World, page: str) -> WorkerProcess | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 WIDTH = 110
-CALLS_MAX = 5
+CALLS_MAX = 3
 LISTED_MAX = 5
 LABELS = {
     "record.produced": "produced",
@@ -80,7 +80,7 @@ def _command(story: Mapping[str, Any]) -> Iterator[str]:
     by = f"issued by {story['issued_by'] or 'nobody named'} at {story['issued_at']}" if story["issued_at"] else ""
     yield from _named("asked", by + (f", not after {story['not_after']}" if story["not_after"] else ""))
     if story["state"] == "rejected" and story["payload"] is None:
-        yield from _named("moved by", "a new command_id: this one is used up")
+        yield from _named("next", "correct it and send it under a new command_id: this one is used up")
     yield from _waiting(story)
     yield ""
     yield from _events(story["events"])
@@ -144,7 +144,7 @@ def _events(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _without_the_middle(events: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     numbers = [e["data"]["number"] for e in events if e["event"] == "write.began"]
-    left_out = set(numbers[2:-2]) if len(numbers) > CALLS_MAX else set()
+    left_out = set(numbers[1:-2]) if len(numbers) > CALLS_MAX else set()
     told = False
     for event in events:
         if event["event"] in ("write.began", "write.ended") and event["data"]["number"] in left_out:

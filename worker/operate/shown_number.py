@@ -1,18 +1,23 @@
 """Asks the brokerage about a number that a person gives, before the decision: what it shows is kept with the evidence."""
 
+import asyncio
 from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.errors import RefusedByGuardError, SettingsError
+from worker.ledger.backoff import NEW_SECOND_S
+from worker.ledger.verdicts import Request
 from worker.operate.resolve import Applied, Said
 from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.histories import read_commands, read_histories
 from worker.whale.client import WhaleClient
-from worker.whale.entry import Intent
+from worker.whale.entry import Intent, Reader
 from worker.whale.shown import Shown, look_for_number
 from worker.whale.sign import Credentials
+from worker.whale.verdict import REPEATED_CODE
+from worker.whale.wire import Answer, Exchange, read_envelope
 
 NOT_ASKED = "the brokerage was not asked"
 
@@ -50,9 +55,24 @@ async def _ask(engine: AsyncEngine, settings: Settings, said: Said, number: str)
             pool_size=1,
             allow_http=settings.whale_allow_http,
         ) as client:
-            return await look_for_number(client.read, command.command_type, intent, number, first_sent_at.timestamp())
+            reader = _patient(client)
+            return await look_for_number(reader, command.command_type, intent, number, first_sent_at.timestamp())
     except SettingsError as error:
         return Shown("unknown", f"{NOT_ASKED}: {error}")
+
+
+def _patient(client: WhaleClient) -> Reader:
+    """Read, and once more in a later second where an equal read of this second was taken for a repeat."""
+
+    async def read(request: Request) -> Exchange:
+        exchange = await client.read(request)
+        envelope = read_envelope(exchange.body) if isinstance(exchange, Answer) else None
+        if envelope is None or envelope.code != REPEATED_CODE:
+            return exchange
+        await asyncio.sleep(NEW_SECOND_S)
+        return await client.read(request)
+
+    return read
 
 
 def _can_ask(settings: Settings) -> bool:

@@ -134,7 +134,8 @@ def _ending(adjustment: Shown | None) -> str:
 def _rejection(identity: Shown) -> str:
     error = identity["error"] or {}
     who = {"validation": "refused when it was read", "brokerage": "refused by the brokerage"}
-    field = f" ({error['field']})" if error.get("field") else ""
+    named = error.get("field") and not str(error.get("message")).startswith(str(error["field"]))
+    field = f" ({error['field']})" if named else ""
     first = who.get(str(error.get("origin")), "not done")
     return f"{first}, {error.get('code')}{field}: {str(error.get('message')).rstrip('.')}"
 
@@ -148,5 +149,5 @@ def summary_of_account(lane: Shown, waits: Waits, doubts_count: int, parked_coun
         (open_count, "temporary adjustments open"),
     )
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
-    state = f"waits for {waits.what}" if waits.what else "has nothing to do"
+    state = f"waits for {waits.what}" if waits.what else "has nothing in its lane"
     return f"Account {lane['account_no']} {state}{f'; {told}' if told else ''}."

@@ -56,14 +56,19 @@ def of_place(identity: Shown, before: Shown | None, attempts: list[Shown]) -> It
 
 def of_attempts(attempts: list[Shown]) -> Iterator[Event]:
     """Tell of each call what was sent and what came back, of each look what it saw."""
+    sent: dict[str, tuple[object, ...]] = {}
     for attempt in attempts:
         kind = attempt["kind"]
+        request = tuple(attempt[name] for name in ("method", "path", "query", "body"))
         head = f"{attempt['operation']} {'look' if kind == 'look' else 'call'} {attempt['number']}"
         if kind == "look":
             yield Event(attempt["opened_at"], "look.began", f"{head} began", {})
         elif attempt["method"]:
             query = f"?{attempt['query']}" if attempt["query"] else ""
             told = f"{head}: {attempt['method']} {attempt['path']}{query} {_spaced(attempt['body'] or '')}".rstrip()
+            if sent.get(kind) == request:
+                told = f"{head}: the same request again, to the byte"
+            sent[kind] = request
             yield Event(attempt["opened_at"], f"{kind}.began", told, attempt)
         else:
             yield Event(attempt["opened_at"], f"{kind}.began", f"{head}: what was sent is forgotten", attempt)
