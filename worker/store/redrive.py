@@ -133,10 +133,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of one; its letter is as it was before."""
+    """What became of one; its letter is as it was before. `is_changed` is false where it was left as it is."""
 
     candidate: Candidate
     became: Foreseen
+    is_changed: bool
 
 
 @dataclass(slots=True)
@@ -243,7 +244,7 @@ async def put_back(
     batch = [replace(one, letter=replace(one.letter, **locked[one.letter.dead_letter_id])) for one in batch]
     uses = await read_uses(connection, batch)
     foreseen = [foresee_one(one, uses) for one in batch]
-    fed = [one for one, found in zip(batch, foreseen, strict=True) if is_fed(one, found.would)]
+    fed = [one for one, found in zip(batch, foreseen, strict=True) if _is_fed(one, found.would)]
     inbox = PutBack(
         options,
         now,
@@ -261,13 +262,14 @@ async def put_back(
     }
     await _write_letters(connection, inbox.letters, [one for one in fed if one.letter.dead_letter_id not in told])
     await insert(connection, "redrives", REDRIVE_COLUMNS, _history(fed, became, going_on, now))
-    fates = [
-        Fate(one, became.get(one.letter.dead_letter_id, found)) for one, found in zip(batch, foreseen, strict=True)
-    ]
+    fates = []
+    for one, found in zip(batch, foreseen, strict=True):
+        name = one.letter.dead_letter_id
+        fates.append(Fate(one, became.get(name, found), name in became))
     return fates, now
 
 
-def is_fed(candidate: Candidate, would: Would) -> bool:
+def _is_fed(candidate: Candidate, would: Would) -> bool:
     """Whether anything is done to it; an edit that is not right is refused before."""
     return would in (Would.ACCEPTED, Would.DUPLICATE) or (would in BACK and candidate.edited_from is None)
 
@@ -301,7 +303,7 @@ async def _write_letters(
     """Write what is a dead letter again as new, to be published again, and what was taken as redriven."""
     if again:
         columns, _ = INSERTS["dead_letters"]
-        changed = (
+        changed = [
             "reason",
             "code",
             "field",
@@ -311,7 +313,7 @@ async def _write_letters(
             "account_no",
             "failed_at",
             "headers",
-        )
+        ]
         statement = f"""
             UPDATE dead_letters d SET {", ".join(f"{name} = given.{name}" for name in changed)}, state = 'new',
                 redrive_count = d.redrive_count + 1, triaged_at = NULL, triaged_by = NULL, triage_reason = NULL,

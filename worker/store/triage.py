@@ -47,14 +47,14 @@ async def sort_letters(
     """
     await connection.execute(text(LOCK))
     statement = text(f"""
-        WITH some AS (
+        WITH chosen AS (
             SELECT d.dead_letter_id, d.state AS state_before FROM dead_letters d
             WHERE {group.condition} AND d.state NOT IN (:state, 'redriven') AND d.failed_at <= :until
             LIMIT :limit FOR UPDATE SKIP LOCKED
         )
         UPDATE dead_letters d SET state = :state, triaged_at = now(), triaged_by = :actor, triage_reason = :reason
-        FROM some WHERE d.dead_letter_id = some.dead_letter_id
-        RETURNING d.dead_letter_id, some.state_before, now() AS now
+        FROM chosen WHERE d.dead_letter_id = chosen.dead_letter_id
+        RETURNING d.dead_letter_id, chosen.state_before, now() AS now
     """)
     given = {**group.given, "state": state, "actor": actor, "reason": reason, "until": until, "limit": limit}
     return (await connection.execute(statement, given)).mappings().all()
