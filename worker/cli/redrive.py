@@ -144,8 +144,18 @@ def _selected(
         edits = dict(_edit_of(number, line) for number, line in lines)
         if len(edits) < len(lines):
             raise typer.BadParameter("names a dead letter twice", param_hint="--file")
+        _refuse_one_id_twice(edits)
         return Selection(tuple(sorted(edits))), edits
     return Selection(tuple(sorted({_id_of(number, line) for number, line in lines}))), {}
+
+
+def _refuse_one_id_twice(edits: Mapping[UUID, bytes]) -> None:
+    from worker.operate.edits import id_of
+
+    ids = [one for one in map(id_of, edits.values()) if one is not None]
+    twice = next((one for one in ids if ids.count(one) > 1), None) if len(set(ids)) < len(ids) else None
+    if twice is not None:
+        raise typer.BadParameter(f"has command_id {twice} twice", param_hint="--file")
 
 
 def _lines(file: str) -> list[tuple[int, str]]:

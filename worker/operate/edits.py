@@ -95,11 +95,18 @@ async def read_value(engine: AsyncEngine, dead_letter_id: UUID) -> bytes:
     return found[0].record.value or b""
 
 
+def id_of(value: bytes) -> UUID | None:
+    """Return the command_id of an edit, by a lenient look."""
+    try:
+        return UUID(json.loads(value)["command_id"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 async def is_used(engine: AsyncEngine, value: bytes) -> UUID | None:
     """Return the command_id of an edit where something has used it already."""
-    try:
-        command_id = UUID(json.loads(value)["command_id"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    command_id = id_of(value)
+    if command_id is None:
         return None
     async with transaction(engine) as connection:
         return command_id if await read_account(connection, command_id) else None

@@ -11,10 +11,13 @@ import pytest
 from tests.factories import ADJUSTMENTS_TOPIC, FREEZES_TOPIC
 from tests.integration.operate.conftest import DONE, Desk, OpenDesk
 from tests.support.commands import new_command
+from tests.support.waiting import wait_until_async
 from worker.errors import NothingMatchedError, RefusedByGuardError
 from worker.ledger.redrive import Would
 from worker.operate import redrive as redrive_module
 from worker.operate.redrive import Redrive, Wanted, preview
+from worker.store.blobs import unpack_headers
+from worker.store.engine import opened
 from worker.store.redrive import Selection
 from worker.store.triage import LOCK
 
@@ -56,8 +59,6 @@ async def places(desk: Desk) -> list[str]:
 
 
 async def headers_of(desk: Desk, dead_letter_id: UUID) -> dict[str, str]:
-    from worker.store.blobs import unpack_headers
-
     row = await desk.one("SELECT headers FROM dead_letters WHERE dead_letter_id = :id", id=dead_letter_id)
     return {name.decode(): (value or b"").decode() for name, value in unpack_headers(bytes(row["headers"]))}
 
@@ -93,7 +94,6 @@ async def test_what_was_quarantined_is_taken_in_its_sequence_and_once(desk: Desk
 
 async def test_a_redriven_record_keeps_its_bytes_and_its_outcome_names_its_place(desk: Desk) -> None:
     [command_id] = await quarantined(desk, 1)
-    await desk.rows("SELECT 1")
     kept = await desk.one("SELECT key, value, headers, produced_at FROM records")
     await put_back(desk, Wanted(Selection(await ids(desk))))
     assert await desk.one("SELECT key, value, headers, produced_at FROM records") == kept
@@ -178,9 +178,7 @@ async def test_a_quarantined_record_whose_command_came_again_is_refused_once_it_
 async def test_a_release_that_can_read_more_takes_what_was_malformed_or_tells_what_is_wrong(desk: Desk) -> None:
     """As an earlier release would have left them: unreadable then, one a command and one a refusal now."""
     good, bad = await desk.send("cash.adjust"), await desk.send("cash.adjust", payload={"amount": 5})
-    for table in ("commands", "command_ids", "outcomes", "outbox", "dead_letters", "records"):
-        if table in ("dead_letters", "records"):
-            continue
+    for table in ("commands", "command_ids", "outcomes", "outbox"):
         await desk.do(f"DELETE FROM {table}")
     await desk.do("UPDATE lanes SET state = 'idle', next_position = 1, head_position = 1, account_seq = 0")
     await desk.do("UPDATE records SET disposition = 'malformed', command_id = NULL")
@@ -240,8 +238,8 @@ async def test_of_two_persons_at_once_each_dead_letter_is_put_back_by_one(
     desk = open_desk()
     sent = await quarantined(desk, 12)
     monkeypatch.setattr(redrive_module, "PAGE", 3)
-    wanted = [Wanted(Selection(await ids(desk))), Wanted(Selection(topic=ADJUSTMENTS_TOPIC, to_offset=99))]
-    wanted[1] = Wanted(Selection(topic=ADJUSTMENTS_TOPIC, partition=desk.partition, to_offset=99))
+    range_ = Selection(topic=ADJUSTMENTS_TOPIC, partition=desk.partition, to_offset=99)
+    wanted = [Wanted(Selection(await ids(desk))), Wanted(range_)]
     made = await asyncio.gather(*(put_back(desk, one) for one in [*wanted, wanted[0]]))
     assert sum(one.became[Would.ACCEPTED] for one in made) == 12
     assert await places(desk) == sent
@@ -251,14 +249,14 @@ async def test_of_two_persons_at_once_each_dead_letter_is_put_back_by_one(
 async def test_a_dead_letter_that_the_relay_has_locked_is_waited_for(desk: Desk) -> None:
     await quarantined(desk, 2)
     wanted = Wanted(Selection(await ids(desk)))
-    async with desk.engine.connect() as relay, asyncio.timeout(20):
+    async with opened(desk.env["LEDGER_DATABASE_URL"]) as away, away.connect() as relay:
         await relay.exec_driver_sql("UPDATE dead_letters SET published_at = now()")
-        going = asyncio.ensure_future(put_back(desk, wanted))
-        while not await desk.rows("SELECT 1 FROM redrive_runs"):
-            await asyncio.sleep(0)
-        assert not await places(desk)
-        await relay.commit()
-        assert (await going).became == {Would.ACCEPTED: 2}
+        async with asyncio.TaskGroup() as group:
+            going = group.create_task(put_back(desk, wanted))
+            await wait_until_async(lambda: desk.rows("SELECT 1 FROM redrive_runs"))
+            assert not await places(desk)
+            await relay.commit()
+    assert going.result().became == {Would.ACCEPTED: 2}
 
 
 async def test_a_range_and_a_file_choose_and_what_is_unknown_is_told(desk: Desk, tmp_path: Path) -> None:
@@ -328,14 +326,15 @@ async def test_a_topic_that_is_none_of_the_settings_is_refused(open_desk: OpenDe
 async def test_redrives_wait_for_each_other_before_they_lock_anything(desk: Desk) -> None:
     await quarantined(desk, 1)
     wanted = Wanted(Selection(await ids(desk)))
-    async with desk.engine.connect() as other, asyncio.timeout(20):
+    waiting = """
+        SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+    async with opened(desk.env["LEDGER_DATABASE_URL"]) as away, away.connect() as other:
         await other.exec_driver_sql(LOCK)
-        going = asyncio.ensure_future(put_back(desk, wanted))
-        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = " + (
-            "(SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-        while not await desk.rows(waiting):
-            await asyncio.sleep(0)
-        assert not going.done()
-        await other.rollback()
-        assert (await going).became == {Would.ACCEPTED: 1}
+        async with asyncio.TaskGroup() as group:
+            going = group.create_task(put_back(desk, wanted))
+            await wait_until_async(lambda: desk.rows(waiting))
+            assert await places(desk) == []
+            await other.rollback()
+    assert going.result().became == {Would.ACCEPTED: 1}
