@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +15,8 @@ from worker import clock
 from worker.cli.frame import say
 from worker.cli.output import visible
 from worker.errors import LedgerWorkerError, RefusedByGuardError
+
+STDERR = 2  # where editors draw: stdout is data
 
 
 def edit(value: bytes) -> bytes:
@@ -30,7 +31,7 @@ def edit(value: bytes) -> bytes:
         path = Path(folder) / "record.json"
         path.write_bytes(value)
         try:
-            ended = subprocess.run([*shlex.split(editor), str(path)], stdout=sys.stderr, check=False)  # noqa: S603
+            ended = subprocess.run([*shlex.split(editor), str(path)], stdout=STDERR, check=False)  # noqa: S603
         except (OSError, ValueError) as error:
             raise LedgerWorkerError(f"EDITOR cannot be started: {error}") from error
         if ended.returncode != 0:

@@ -87,7 +87,7 @@ async def test_what_was_quarantined_is_taken_in_its_sequence_and_once(desk: Desk
     assert await places(desk) == sent
     for command_id in sent:
         turn = await desk.answer(DONE)
-        assert str(turn.head.command.command_id) == command_id
+        assert str(turn.command.command_id) == command_id
         assert await desk.state(UUID(command_id)) == "succeeded"
     await desk.gapless()
 
