@@ -1,6 +1,8 @@
 """Records put back with other bytes: under an id that nothing has used, in the audit before and after."""
 
 import json
+import re
+import shlex
 import stat
 from collections.abc import Callable
 from hashlib import sha256
@@ -10,11 +12,19 @@ from uuid import UUID
 
 import pytest
 
-from tests.factories import ADJUSTMENTS_TOPIC
+from tests.factories import ADJUSTMENTS_TOPIC, TOPIC_TYPES
 from tests.integration.operate.conftest import DONE, Desk, OpenDesk
 from tests.integration.operate.test_redrive import WHY, ids, letters, places, quarantined
 from tests.support.commands import new_command, new_command_id
+from tests.support.worker import CHECKOUT
+from worker.ledger.commands import Command
+from worker.ledger.records import RawRecord
+from worker.pipeline.accept import accept_options
+from worker.pipeline.check import check
+from worker.store.engine import transaction
+from worker.store.feed import feed_batch
 
+NEW = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 MakeEditor = Callable[[str], str]
 
 
@@ -145,3 +155,48 @@ async def test_of_many_edits_those_that_are_right_are_taken_and_the_others_named
         [{"dead_letter_id": new_command_id(), "value": good}, {"dead_letter_id": new_command_id(), "value": good}],
     ):
         assert (await edit(desk, lines, tmp_path)).returncode == 2
+
+
+async def test_what_was_read_is_never_taken_beside_its_edit(desk: Desk, tmp_path: Path) -> None:
+    """Not even by a release that can read it, whether it is redriven or fed by a replay."""
+    was = new_command("cash.adjust", desk.account_no)
+    await desk.read(ADJUSTMENTS_TOPIC, b"\xff" + json.dumps(was).encode())
+    [dead_letter_id] = await ids(desk)
+    done = await edit(desk, [{"dead_letter_id": dead_letter_id, "value": {**was, "command_id": NEW}}], tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RawRecord(ADJUSTMENTS_TOPIC, desk.partition, 0, 0, desk.account_no.encode(), json.dumps(was).encode(), ())
+    judged = check(record, TOPIC_TYPES)
+    assert isinstance(judged, Command)
+    async with transaction(desk.engine) as connection:
+        epochs = {(ADJUSTMENTS_TOPIC, desk.partition): 1}
+        fed = await feed_batch(connection, [(record, judged)], epochs, accept_options(desk.settings))
+    assert (list(fed.values()), await places(desk)) == (["accepted"], [NEW])
+    assert (await desk.cli("dead-letters", "redrive", str(dead_letter_id), *WHY)).returncode == 5
+
+
+async def test_the_runbooks_commands_do_what_it_says(
+    open_desk: OpenDesk, editor: MakeEditor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = open_desk(EDITOR=editor("s/1e3/1000.00/"))
+    [quarantined_id] = await quarantined(desk, 1)
+    [sample] = map(str, await ids(desk))
+    [group] = await desk.cli_json("dead-letters", "list")
+    await desk.read(ADJUSTMENTS_TOPIC, b"{")
+    ignored = str((await ids(desk))[-1])
+    wrong = str((await refused(desk))[1])
+    many = str((await refused(desk))[1])
+    (tmp_path / "edits.jsonl").write_text(
+        json.dumps({"dead_letter_id": many, "value": new_command("cash.adjust", desk.account_no)})
+    )
+    monkeypatch.chdir(tmp_path)
+    page = (CHECKOUT / "docs/runbooks/dead-letters.md").read_text()
+    lines = re.findall(r"(?m)^ +ledger-worker (.*)$", page)
+    assert len(lines) == 12
+    for line in lines:
+        named = ignored if " ignore " in line else wrong if "--edit" in line else sample
+        typed = re.sub("DEAD_LETTER_ID|LAST_ID|4b4c7c2e[-0-9a-f]*", named, line)
+        done = await desk.cli(*shlex.split(typed.replace("FINGERPRINT", group["fingerprint"])))
+        assert done.returncode == 0, (line, done.stderr)
+    taken = await places(desk)
+    assert (len(taken), taken[0]) == (3, quarantined_id)
+    assert {row["state"] for row in await letters(desk)} == {"redriven", "ignored"}
