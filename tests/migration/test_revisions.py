@@ -30,6 +30,9 @@ SAMPLES: dict[str, str] = {
                               published_at, published_partition, published_offset)
             VALUES ('7c9e6679-7425-40de-944b-e07fc1f90ae7', 'A1', 1, 'command.succeeded',
                     '0f8fad5b-d9cb-469f-a165-70867728950e', now(), '\\x', '\\x', now(), 3, 42);
+        INSERT INTO dead_letters (dead_letter_id, topic, epoch, partition, "offset", reason, message, fingerprint, failed_at,
+                                  headers)
+            VALUES ('7c9e6679-7425-40de-944b-e07fc1f90ae7', 't', 1, 0, 0, 'MALFORMED', 'm', 'f', now(), '');
     """,
     "0002": """
         INSERT INTO publications (event_id, published_at, partition, "offset")
@@ -46,6 +49,13 @@ SAMPLES: dict[str, str] = {
             VALUES ('7c9e6679-7425-40de-944b-e07fc1f90a06', 'A6', 'expire', now(), now());
         INSERT INTO outbox (shard, kind, ref_id, recorded_at)
             VALUES (0, 'outcome', '7c9e6679-7425-40de-944b-e07fc1f90a06', now());
+    """,
+    "0004": """
+        INSERT INTO redrive_runs (run_id, selection, actor, reason, begun_at)
+            VALUES ('7c9e6679-7425-40de-944b-e07fc1f90ae7', '\\x00', 'ann', 'mended', now());
+        INSERT INTO redrives (dead_letter_id, number, run_id, redriven_at, actor, reason, disposition)
+            SELECT dead_letter_id, 1, '7c9e6679-7425-40de-944b-e07fc1f90ae7', now(), 'ann', 'mended', 'malformed'
+            FROM dead_letters WHERE state = 'new';
     """,
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
-from schemas.commands import ADJUSTMENTS, FREEZES, ORDERS
 from worker import clock
 from worker.app.budget import Permits
 from worker.app.gauges import Gauges
@@ -20,22 +19,19 @@ from worker.kafka.producer import Producer
 from worker.observe.health import Health, Liveness, Readiness
 from worker.observe.loop_lag import measure_loop_lag
 from worker.observe.metrics import Metrics
-from worker.pipeline.accept import Accept
-from worker.pipeline.check import TopicTypes
+from worker.pipeline.accept import Accept, accept_options, topic_types
 from worker.pipeline.claim import Claim
 from worker.pipeline.effect import Effect
 from worker.pipeline.finish import Finish
 from worker.pipeline.publish import SHARD_LEASE_S, Publish
 from worker.settings import Settings
 from worker.store.engine import create_engine, transaction
-from worker.store.inbox import Options
 from worker.store.lanes import wake_lanes
 from worker.timers.due import wake_due
 from worker.timers.expire import end_watched
 from worker.timers.reclaim import reclaim
 from worker.timers.resolve import Watch, tell_doubts
 from worker.whale.client import WhaleClient
-from worker.whale.operations import REGISTRY
 from worker.whale.sign import Credentials
 
 ROLES = frozenset({"intake", "lanes", "timers", "relay"})
@@ -190,12 +186,7 @@ class Worker:
 
     async def _run_intake(self, engine: AsyncEngine, woken: Callable[[], None]) -> None:
         settings = self._settings
-        options = Options(
-            frozenset(name for name, operation in REGISTRY.items() if operation.urgent),
-            settings.refusals_in_row_max,
-            settings.accepted_notice,
-        )
-        accept = Accept(engine, topic_types(settings), options, self._metrics, self._log, woken)
+        accept = Accept(engine, topic_types(settings), accept_options(settings), self._metrics, self._log, woken)
         intake = Intake(settings, accept)
         self._readiness.set("intake", "intake is connecting to Kafka")
         self._liveness.watch("poll", INTAKE_LATE_S)
@@ -227,15 +218,6 @@ class Worker:
     def _rounds(self, name: str, step: Step) -> Rounds:
         self._liveness.watch(name, ENGINE_LATE_S)
         return Rounds(name, step, self._readiness, self._liveness, self._log)
-
-
-def topic_types(settings: Settings) -> TopicTypes:
-    """Say which command types belong on which topic."""
-    return {
-        settings.topic_adjustments: ADJUSTMENTS,
-        settings.topic_freezes: FREEZES,
-        settings.topic_orders: ORDERS,
-    }
 
 
 @asynccontextmanager

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from schemas.commands import ADJUSTMENTS, FREEZES, ORDERS
 from schemas.outcomes import OutcomeType, event_id
 from worker import clock
 from worker.errors import NothingMatchedError, RefusedByGuardError
@@ -24,6 +23,7 @@ from worker.ledger.heard import Heard
 from worker.ledger.positions import TopicPartition
 from worker.operate.remember import Remembered
 from worker.operate.retell import doubt, end_as_told, finish_as_told, park
+from worker.pipeline.accept import accept_options, topic_types
 from worker.pipeline.check import check
 from worker.pipeline.turn import EXPIRE, EXPIRY, WRITE, deadline_s, late_apply
 from worker.settings import Settings
@@ -32,7 +32,7 @@ from worker.store.conclude import Batch, Conclusion, end_adjustment
 from worker.store.engine import transaction
 from worker.store.facts import Facts
 from worker.store.histories import read_histories
-from worker.store.inbox import Options, make_lanes
+from worker.store.inbox import make_lanes
 from worker.store.lanes import read_adjusting
 from worker.store.offsets import read_positions
 from worker.store.recall import Recall
@@ -130,7 +130,8 @@ class _Recovery:
         self._report.outcomes_forgotten = len(self._fresh)
         for one in sorted(remembered.heard.values(), key=lambda told: told.account_seq):
             self._told[one.command_id].append(one)
-        judged = [(record, check(record, self._types)) for record in remembered.records]
+        topics = topic_types(self._settings)
+        judged = [(record, check(record, topics)) for record in remembered.records]
         named = {j.account_no for _, j in judged if hasattr(j, "account_no")}
         await make_lanes(connection, {*named, *highest})
         commands_before = await read_unfinished(connection, ())
@@ -139,7 +140,7 @@ class _Recovery:
         for account_no, number in highest.items():
             lanes[account_no].account_seq = max(lanes[account_no].account_seq, number)
         inbox = Recall(
-            self._options,
+            accept_options(self._settings),
             self._now,
             lanes,
             self._epochs(),
@@ -166,15 +167,6 @@ class _Recovery:
         ]
         await forget_notices(connection, notices)
         return self._report
-
-    @property
-    def _types(self) -> dict[str, frozenset[str]]:
-        return dict(zip(self._settings.command_topics, (ADJUSTMENTS, FREEZES, ORDERS), strict=True))
-
-    @property
-    def _options(self) -> Options:
-        urgent = frozenset(name for name, operation in REGISTRY.items() if operation.urgent)
-        return Options(urgent, self._settings.refusals_in_row_max, self._settings.accepted_notice)
 
     def _epochs(self) -> dict[TopicPartition, int]:
         stored = self._remembered.positions

@@ -6,15 +6,29 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
+from schemas.commands import ADJUSTMENTS, FREEZES, ORDERS
 from worker.errors import DataRefusedError
 from worker.ledger.commands import Malformed, Refusal
 from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
 from worker.observe.metrics import Metrics
 from worker.pipeline.check import TopicTypes, check
+from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.inbox import Judged, Options, store_batch
 from worker.store.offsets import read_positions
+from worker.whale.operations import REGISTRY
+
+
+def topic_types(settings: Settings) -> TopicTypes:
+    """Say which command types belong on which topic."""
+    return dict(zip(settings.command_topics, (ADJUSTMENTS, FREEZES, ORDERS), strict=True))
+
+
+def accept_options(settings: Settings) -> Options:
+    """Say what the settings, and the registry of operations, mean for accepting."""
+    urgent = frozenset(name for name, operation in REGISTRY.items() if operation.urgent)
+    return Options(urgent, settings.refusals_in_row_max, settings.accepted_notice)
 
 
 class Accept:

@@ -71,12 +71,17 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 def _meaning(error: Exception, cause: BaseException | None, *, lost: bool = False) -> Exception:
     state = getattr(cause, "sqlstate", None) or ""
     if state.startswith(DATA_CLASSES) or isinstance(cause, psycopg.DataError):
-        return DataRefusedError(f"Postgres refuses the rows: {_line(cause)}")
+        return DataRefusedError(f"Postgres refuses the rows: {_line(_primary(cause))}")
     if lost or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) or state[:2] in ("08", "57"):
         return PartUnavailableError(f"Postgres does not answer: {_line(cause)}")
     if state[:2] in BUSY_CLASSES:
         return PartUnavailableError(f"Postgres could not take the change now: {_line(cause)}")
     return error
+
+
+def _primary(cause: BaseException | None) -> object:
+    """Return what Postgres says without its details, which quote the row: equal causes are told in equal words."""
+    return getattr(getattr(cause, "diag", None), "message_primary", None) or cause
 
 
 def _line(error: object) -> str:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from worker.ledger.commands import Malformed
 from worker.ledger.records import RawRecord
+from worker.ledger.redrive import TAKEN
 from worker.store.arrays import arrays
 from worker.store.engine import from_arrays, insert, run
 from worker.store.facts import INSERTS
@@ -69,10 +70,10 @@ def place_of(record: RawRecord) -> Place:
 
 
 def _is_told(known: tuple[str, UUID | None] | None, judged: object) -> bool:
-    """Whether the record that is stored there used an id, and this is no other: by an edit it may have a new one."""
+    """Whether the record that is stored there was taken, if only as a person edited it, or used the id that this has."""
     if known is None or known[1] is None:
         return False
-    return isinstance(judged, Malformed) or getattr(judged, "command_id", None) == known[1]
+    return known[0] in TAKEN or isinstance(judged, Malformed) or getattr(judged, "command_id", None) == known[1]
 
 
 async def _lock_records(

@@ -245,6 +245,7 @@ class Inbox:
             record.offset,
             record.timestamp_ms,
             self.now,
+            self._redrive_count(record),
         )
         epoch = self._epoch(record)
         name = f"dead_letter {record.topic} {epoch} {record.partition} {record.offset}"
@@ -283,6 +284,10 @@ class Inbox:
             "disposition": disposition,
             "command_id": command_id,
         }
+
+    def _redrive_count(self, _record: RawRecord) -> int:
+        """Say how often a person has put the record back."""
+        return 0
 
     def _epoch(self, record: RawRecord) -> int:
         return self.epochs[record.topic, record.partition]

@@ -22,3 +22,36 @@ audit = sa.Table(
     sa.Column("published_offset", sa.BigInteger),
     sa.Index("ix_audit_recorded_at", "recorded_at"),
 )
+
+# One redrive that a person began: the same selection given again goes on with it until it is done.
+redrive_runs = sa.Table(
+    "redrive_runs",
+    metadata,
+    sa.Column("run_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("selection", BYTEA, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("begun_at", instant, nullable=False),
+    sa.Column("ended_at", instant),
+)
+sa.Index("ix_redrive_runs_open", redrive_runs.c.selection, unique=True, postgresql_where=sa.text("ended_at IS NULL"))
+
+# One dead letter put back, and what became of it. `value` are the new bytes of one that was edited: what was read stays
+# in `records`. `command_id` is what it is now known by, if it could be read.
+redrives = sa.Table(
+    "redrives",
+    metadata,
+    sa.Column("dead_letter_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("run_id", UUID(as_uuid=True), nullable=False),
+    sa.Column("redriven_at", instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("disposition", sa.Text, nullable=False),
+    sa.Column("message", sa.Text),
+    sa.Column("command_id", UUID(as_uuid=True)),
+    sa.Column("value", BYTEA),
+    sa.CheckConstraint("number >= 1", name="number"),
+    sa.UniqueConstraint("run_id", "dead_letter_id"),
+)
+sa.Index("ix_redrives_command_id", redrives.c.command_id, postgresql_where=sa.text("value IS NOT NULL"))

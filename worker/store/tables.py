@@ -350,9 +350,24 @@ dead_letters = sa.Table(
     sa.Column("published_at", instant),
     sa.Column("published_partition", sa.Integer),
     sa.Column("published_offset", sa.BigInteger),
+    sa.Column("redrive_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("state", sa.Text, nullable=False, server_default="new"),
+    sa.Column("triaged_at", instant),
+    sa.Column("triaged_by", sa.Text),
+    sa.Column("triage_reason", sa.Text),
     sa.UniqueConstraint("topic", "epoch", "partition", "offset"),
+    sa.CheckConstraint("state IN ('new', 'seen', 'ignored', 'redriven')", name="state"),
+    sa.CheckConstraint("state <> 'ignored' OR triage_reason IS NOT NULL", name="ignored_says_why"),
     sa.CheckConstraint("reason IN ('MALFORMED', 'TOO_LARGE', 'REFUSED', 'ID_CONFLICT', 'QUARANTINED')", name="reason"),
     sa.Index("ix_dead_letters_failed_at", "failed_at", "dead_letter_id"),
+    # the groups of a list are counted in this index alone
+    sa.Index(
+        "ix_dead_letters_fingerprint",
+        "fingerprint",
+        "failed_at",
+        "dead_letter_id",
+        postgresql_include=["state", "reason", "topic"],
+    ),
 )
 
 # What is still to be published, in order; the bytes are where `ref_id` points. A row goes when the broker has it.
