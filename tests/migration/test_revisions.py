@@ -26,6 +26,24 @@ SAMPLES: dict[str, str] = {
         INSERT INTO outbox (shard, kind, ref_id, recorded_at)
             VALUES (0, 'outcome', '7c9e6679-7425-40de-944b-e07fc1f90ae7', now());
     """,
+    "0004": """
+        INSERT INTO lanes (account_no, state, ready_at, next_position) VALUES ('A4', 'ready', now(), 2);
+        INSERT INTO command_ids (command_id, account_no, command_type, content_hash, hash_version)
+            VALUES ('00000000-0000-4000-8000-000000000004', 'A4', 'cash.adjust', '\\x00', 1);
+        INSERT INTO commands (command_id, account_no, position, command_type, urgent, payload, issued_at, topic, epoch,
+                              partition, "offset", accepted_at)
+            VALUES ('00000000-0000-4000-8000-000000000004', 'A4', 1, 'cash.adjust', false, '{}', now(), 't', 1, 0, 4, now());
+        INSERT INTO timers (command_id, account_no, kind, due_at, wake_at)
+            VALUES ('00000000-0000-4000-8000-000000000004', 'A4', 'expire', now(), now());
+        INSERT INTO outbox (shard, kind, ref_id, recorded_at)
+            VALUES (0, 'outcome', '00000000-0000-4000-8000-000000000004', now());
+        INSERT INTO replay_plans (plan_id, planned_at, actor, topic, filters, ranges, classes, records, to_feed, forgotten)
+            VALUES ('0f8fad5b-d9cb-469f-a165-70867728950e', now(), 'ann', 't', '{}', '[]', '{}', 2, 1, 0);
+        INSERT INTO replay_runs (plan_id, to_topic, actor, reason, begun_at, progress, counts)
+            VALUES ('0f8fad5b-d9cb-469f-a165-70867728950e', '', 'ann', 'why', now(), '{"0": 1}', '{}');
+        INSERT INTO replay_outcomes (plan_id, to_topic, number, event_id)
+            VALUES ('0f8fad5b-d9cb-469f-a165-70867728950e', 't', 1, '7c9e6679-7425-40de-944b-e07fc1f90ae7');
+    """,
 }
 KEPT = ("lanes", "command_ids", "commands", "timers", "outbox")
 

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ import typer
 
 from worker.cli.frame import EXIT_ERROR, EXIT_PARTLY_DONE, example, say, settings_for
 from worker.cli.output import print_json
+from worker.cli.progress import Reach, progress
 from worker.errors import LedgerWorkerError
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 BATCH_MAX = 500
 TOLD_MAX = 20
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,8 @@ def send(
         raise LedgerWorkerError(f"{'stdin' if file == '-' else file} has no line to send")
     if not unchecked:
         _refuse_if_wrong(lines, topics)
-    with _progress(len(lines)) as advance:
-        tally = asyncio.run(_send_all(settings, lines, advance))
+    with progress("sending", len(lines)) as reach:
+        tally = asyncio.run(_send_all(settings, lines, reach))
     print_json({"sent": sum(tally.sent.values()), "of": len(lines), "topics": tally.sent})
     if tally.refusals:
         _say_some(tally.refusals)
@@ -136,7 +134,7 @@ def _say_some(told: list[str]) -> None:
         say(f"… and {len(told) - TOLD_MAX} more")
 
 
-async def _send_all(settings: "Settings", lines: list[Line], advance: Advance) -> Tally:
+async def _send_all(settings: "Settings", lines: list[Line], reach: Reach) -> Tally:
     """Send in batches and stop at the first that is not whole: what follows must not overtake it."""
     from worker.kafka.producer import Message, Producer, Sent
     from worker.kafka.topics import open_topics
@@ -154,7 +152,7 @@ async def _send_all(settings: "Settings", lines: list[Line], advance: Advance) -
                     tally.sent[line.topic] = tally.sent.get(line.topic, 0) + 1
                 else:
                     tally.refusals.append(_told(line, result))
-            advance(len(batch))
+            reach(start + len(batch), len(lines))
             if tally.refusals:
                 left = len(lines) - start - len(batch)
                 tally.refusals += [f"{left} lines after these were not tried"] if left else []
@@ -166,18 +164,3 @@ async def _send_all(settings: "Settings", lines: list[Line], advance: Advance) -
 
 def _told(line: Line, result: "SendResult") -> str:
     return f"line {line.number}: {getattr(result, 'message', result)}"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Advance]:
-    """Give what moves a bar on stderr, where a person sees it."""
-    if not sys.stderr.isatty():
-        yield lambda _count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = TextColumn("sending"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        row = bar.add_task("sending", total=total)
-        yield lambda count: bar.update(row, advance=count)
