@@ -112,7 +112,11 @@ def run(
     """
     if republish != (to_topic is not None):
         raise typer.BadParameter("--republish and --to-topic belong together", param_hint="--to-topic")
-    done = asyncio.run(_run(settings_for("kafka", "database"), plan_id, reason, rate, to_topic, yes))
+    try:
+        done = asyncio.run(_run(settings_for("kafka", "database"), plan_id, reason, rate, to_topic, yes))
+    except KeyboardInterrupt:
+        say("interrupted; the same command again goes on where it was")
+        raise
     row = {"plan_id": str(plan_id), "does": "republish" if republish else "feed", "to_topic": to_topic, "counts": done}
     print_one(row, output)
 

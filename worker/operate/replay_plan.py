@@ -70,7 +70,7 @@ class Filters:
     command_type: str | None
     ids: frozenset[UUID] | None
 
-    def pass_(self, judged: Command | Refusal | Malformed) -> bool:
+    def mean(self, judged: Command | Refusal | Malformed) -> bool:
         """Whether this record is meant."""
         if self.account_no is None and self.command_type is None and self.ids is None:
             return True
@@ -215,7 +215,7 @@ class _Planning:
         one.see(chunk[0])
         one.see(chunk[-1])
         judged = [(record, check(record, self._types)) for record in chunk]
-        meant = [(record, found) for record, found in judged if self._filters.pass_(found)]
+        meant = [(record, found) for record, found in judged if self._filters.mean(found)]
         async with transaction(self._engine) as connection:
             stored = await read_records(connection, one.place, one.epoch, [record.offset for record, _ in meant])
             ids = {j.command_id for _, j in meant if not isinstance(j, Malformed)}

@@ -215,7 +215,7 @@ class _Feeding:
         return len(fed)
 
     def _is_meant(self, judged: Any) -> bool:  # noqa: ANN401 - of the three kinds, and of those quarantined here
-        return self._filters.pass_(judged) or (isinstance(judged, Malformed) and judged.reason == "QUARANTINED")
+        return self._filters.mean(judged) or (isinstance(judged, Malformed) and judged.reason == "QUARANTINED")
 
     async def _unknown(self, connection: AsyncConnection, one: Range, meant: Sequence[Judged]) -> list[Judged]:
         """Return those that nobody was told of by now: what is done stays as it is."""

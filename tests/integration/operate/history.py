@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.integration.operate.conftest import Typed, typed
+from tests.integration.operate.typed import Typed, typed
 from tests.support.commands import new_account, new_command
 from tests.support.kafka import Topics, create_topics, delete_topics, produce
 from tests.support.waiting import wait_until_async

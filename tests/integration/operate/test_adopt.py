@@ -10,7 +10,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from tests.integration.operate.conftest import Typed, typed
+from tests.integration.operate.typed import Typed, typed
 from tests.support.kafka import Topics, create_topics, produce
 from tests.support.waiting import wait_until_async
 from worker.ledger.records import RawRecord
