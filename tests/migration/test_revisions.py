@@ -57,6 +57,14 @@ SAMPLES: dict[str, str] = {
             SELECT dead_letter_id, 1, '7c9e6679-7425-40de-944b-e07fc1f90ae7', now(), 'ann', 'mended', 'malformed'
             FROM dead_letters WHERE state = 'new';
     """,
+    "0005": """
+        INSERT INTO replay_plans (plan_id, planned_at, actor, topic, filters, ranges, classes, records, to_feed, forgotten)
+            VALUES ('0f8fad5b-d9cb-469f-a165-70867728950e', now(), 'ann', 't', '{}', '[]', '{}', 2, 1, 0);
+        INSERT INTO replay_runs (plan_id, to_topic, actor, reason, begun_at, progress, counts)
+            VALUES ('0f8fad5b-d9cb-469f-a165-70867728950e', '', 'ann', 'why', now(), '{"0": 1}', '{}');
+        INSERT INTO replay_outcomes (plan_id, to_topic, number, event_id)
+            VALUES ('0f8fad5b-d9cb-469f-a165-70867728950e', 't', 1, '7c9e6679-7425-40de-944b-e07fc1f90ae7');
+    """,
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published
 

@@ -4,19 +4,28 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Advance = Callable[[int], None]
+Reach = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
 
 
 @contextmanager
-def progress(doing: str, total: int) -> Iterator[Advance]:
-    """Give what moves the bar; nothing is drawn where stderr is no terminal."""
+def progress(title: str, total: int = 0) -> Iterator[Reach]:
+    """Give what moves the bar; on anything but a terminal it says nothing."""
     if not sys.stderr.isatty():
-        yield lambda _count: None
+        yield lambda _done, _total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = TextColumn(doing), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        row = bar.add_task(doing, total=total)
-        yield lambda count: bar.update(row, advance=count)
+    columns = TextColumn(title), BarColumn(), MofNCompleteColumn()
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    row = bar.add_task(title, total=total or None)
+
+    def reach(done: int, of: int) -> None:
+        bar.start()  # not before: a person may be asked first
+        bar.update(row, completed=done, total=of)
+
+    try:
+        yield reach
+    finally:
+        bar.stop()

@@ -233,11 +233,11 @@ async def _redrive(
 ) -> dict[str, Any]:
     from worker.operate.redrive import Redrive
 
-    with progress("redriving", seen.total) as advance:
+    with progress("redriving") as reach:
 
         async def put_back(engine: Any) -> dict[str, Any]:  # noqa: ANN401
             made = Redrive(engine, settings, wanted, reason, rate)
-            run = await made.run(seen, advance)
+            run = await made.run(seen, reach)
             return {"run_id": run.run_id, "became": dict(made.became), "left": made.left}
 
         done: dict[str, Any] = await _with_engine(settings, put_back)

@@ -12,7 +12,7 @@ import typer
 
 from worker.cli.frame import EXIT_ERROR, EXIT_PARTLY_DONE, example, say, settings_for
 from worker.cli.output import print_json
-from worker.cli.progress import Advance, progress
+from worker.cli.progress import Reach, progress
 from worker.errors import LedgerWorkerError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def send(
         raise LedgerWorkerError(f"{'stdin' if file == '-' else file} has no line to send")
     if not unchecked:
         _refuse_if_wrong(lines, topics)
-    with progress("sending", len(lines)) as advance:
-        tally = asyncio.run(_send_all(settings, lines, advance))
+    with progress("sending", len(lines)) as reach:
+        tally = asyncio.run(_send_all(settings, lines, reach))
     print_json({"sent": sum(tally.sent.values()), "of": len(lines), "topics": tally.sent})
     if tally.refusals:
         _say_some(tally.refusals)
@@ -134,7 +134,7 @@ def _say_some(told: list[str]) -> None:
         say(f"… and {len(told) - TOLD_MAX} more")
 
 
-async def _send_all(settings: "Settings", lines: list[Line], advance: Advance) -> Tally:
+async def _send_all(settings: "Settings", lines: list[Line], reach: Reach) -> Tally:
     """Send in batches and stop at the first that is not whole: what follows must not overtake it."""
     from worker.kafka.producer import Message, Producer, Sent
     from worker.kafka.topics import open_topics
@@ -152,7 +152,7 @@ async def _send_all(settings: "Settings", lines: list[Line], advance: Advance) -
                     tally.sent[line.topic] = tally.sent.get(line.topic, 0) + 1
                 else:
                     tally.refusals.append(_told(line, result))
-            advance(len(batch))
+            reach(start + len(batch), len(lines))
             if tally.refusals:
                 left = len(lines) - start - len(batch)
                 tally.refusals += [f"{left} lines after these were not tried"] if left else []

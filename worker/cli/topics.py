@@ -27,7 +27,13 @@ def register(app: typer.Typer) -> None:
         "apply", epilog=example("topics apply", "topics apply --drained --reason 'more accounts than partitions bear'")
     )(apply)
     group.command("verify", epilog=example("topics verify"))(verify)
-    group.command("adopt", epilog=example("topics adopt --reason 'retention passed a worker that was down'"))(adopt)
+    group.command(
+        "adopt",
+        epilog=example(
+            "topics adopt --reason 'retention passed a worker that was down'",
+            "topics adopt --at-end --reason 'a mirror wrote the old commands again'",
+        ),
+    )(adopt)
     app.add_typer(group, name="topics", help="The topic manifest.")
 
 
@@ -78,22 +84,30 @@ def apply(
         say("the topics are as the manifest says")
 
 
-def adopt(reason: Reason, yes: Yes = False, output: Output = OutputForm.TABLE) -> None:
+def adopt(
+    reason: Reason,
+    at_end: Annotated[
+        bool, typer.Option("--at-end", help="Read on at the end of now; `replay` may feed what lies before.")
+    ] = False,
+    yes: Yes = False,
+    output: Output = OutputForm.TABLE,
+) -> None:
     """Accept command topics as they are now, where records were removed unread or a topic was made again.
 
     Says first what it would do, partition by partition. A range that was removed is skipped and kept in mind; a topic
-    that was made again is read from its start in a new epoch. Exit 3 when there is nothing to adopt.
+    that was made again is read from its start in a new epoch. With --at-end what the topic still has is passed over, too,
+    until somebody replays it. Exit 3 when there is nothing to adopt.
     """
-    asyncio.run(_adopt(settings_for("kafka", "database"), reason, yes, output))
+    asyncio.run(_adopt(settings_for("kafka", "database"), reason, at_end, yes, output))
 
 
-async def _adopt(settings: "Settings", reason: str, yes: bool, output: OutputForm) -> None:
+async def _adopt(settings: "Settings", reason: str, at_end: bool, yes: bool, output: OutputForm) -> None:
     from worker.operate.adopt import adopt as accept
     from worker.operate.adopt import plan_adoptions
     from worker.store.engine import opened
 
     async with opened(settings.database_url.get_secret_value()) as engine:
-        found = await plan_adoptions(engine, settings)
+        found = await plan_adoptions(engine, settings, at_end=at_end)
         for adoption in found:
             say(f"{adoption.reason.sentence.partition('; `')[0].partition(': not the same')[0]}: {adoption.sentence}")
         confirm_change(f"This passes over what {len(found)} partitions no longer have.", reason=reason, yes=yes)

@@ -6,6 +6,7 @@ Everything is read past aiokafka's own reader, which stops at a header name that
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -14,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition as Tp
 
 from worker.clock import boot_s
-from worker.errors import PartUnavailableError
+from worker.errors import PartUnavailableError, RefusedByGuardError
 from worker.kafka.ports import KafkaSettings
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import read_slice
@@ -67,20 +68,36 @@ class Past:
         starts, ends = await asyncio.gather(self._reader.beginning_offsets(tps), self._reader.end_offsets(tps))
         return {(tp.topic, tp.partition): (starts[tp], ends[tp]) for tp in tps}
 
+    async def offsets_at(self, places: Collection[TopicPartition], at: datetime) -> dict[TopicPartition, int | None]:
+        """Return per partition the first offset whose timestamp is not before `at`; None where none is."""
+        at_ms = int(at.timestamp() * 1000)
+        found = await self._reader.offsets_for_times({Tp(*place): at_ms for place in places})
+        return {(tp.topic, tp.partition): None if seen is None else seen.offset for tp, seen in found.items()}
+
     async def read(self, place: TopicPartition, start: int, end: int) -> list[RawRecord]:
         """Read a partition from `start` up to `end`, both within its log; all of it is kept in memory."""
+        return [record async for records in self.stream(place, start, end) for record in records]
+
+    async def read_one(self, place: TopicPartition, offset: int) -> RawRecord | None:
+        """Read the record at an offset within the log; None where there is none, as of an aborted Kafka transaction."""
+        found = await self.read(place, offset, offset + 1)
+        return found[0] if found else None
+
+    async def stream(self, place: TopicPartition, start: int, end: int) -> AsyncIterator[list[RawRecord]]:
+        """Read likewise, a fetch at a time. RefusedByGuardError where the log has lost what is asked for."""
         topic, partition = place
-        records: list[RawRecord] = []
         at = start
         while at < end:
-            seen = await read_slice(self._reader._client, topic, partition, at, FETCH_BYTES_MAX)  # noqa: SLF001
+            try:
+                seen = await read_slice(self._reader._client, topic, partition, at, FETCH_BYTES_MAX)  # noqa: SLF001
+            except refused.OffsetOutOfRangeError as error:
+                raise RefusedByGuardError(f"{topic}[{partition}] no longer has offset {at}; begin again") from error
             if seen.next_offset <= at:
                 raise PartUnavailableError(
                     f"{topic}[{partition}] gives nothing at offset {at}, though it ends at {end}"
                 )
-            records += [record for record in seen.records if record.offset < end]
+            yield [record for record in seen.records if record.offset < end]
             at = seen.next_offset
-        return records
 
 
 @asynccontextmanager

@@ -7,4 +7,11 @@ resolve  a person decides what is in doubt; `shown_number` asks the brokerage ab
 parked   a person puts back or ends what is parked; `decided` keeps who decided what and why
 adopt    a topic whose stored place no longer holds is accepted as it is now
 doctor   everything that must be in order, one line each
+explain      the causal story of a command, an account or a number
+resolve      a person decides what is in doubt
+adopt        a topic whose stored place no longer holds is accepted as it is now
+replay_plan  a range of a topic is read again: what would each record be today
+replay_run   what nobody has read of it is fed, as intake would have stored it
+republish    the stored outcomes of such a range go out again
+doctor       everything that must be in order, one line each
 """

@@ -21,6 +21,7 @@ from worker.errors import DataRefusedError, NothingMatchedError, PartUnavailable
 from worker.ledger.commands import Malformed
 from worker.ledger.redrive import GUARDED, Foreseen, Would
 from worker.operate.edits import edited_candidate, note_edit
+from worker.operate.pace import Pace
 from worker.pipeline.accept import accept_options, topic_types
 from worker.pipeline.check import TopicTypes, check
 from worker.settings import Settings
@@ -48,7 +49,7 @@ TOLD_MAX = 100
 WAITS_MAX = 100
 WAIT_S = 0.05
 
-Advance = Callable[[int], None]
+Reach = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +193,14 @@ class Redrive:
         self.became: Counter[Would] = Counter()
         self.left: list[dict[str, Any]] = []
 
-    async def run(self, seen: Preview, advance: Advance) -> Run:
+    async def run(self, seen: Preview, reach: Reach) -> Run:
         """Put back what is left of it; `became` counts what became of each, `left` names some that were not taken.
 
         Raises PartUnavailableError where the database goes away, or the relay keeps a dead letter: run it again.
         """
         going_on = await self._begin(seen)
         limit = PAGE if self._rate_per_s is None else max(1, min(PAGE, int(self._rate_per_s)))
-        begun_s, count = clock.boot_s(), 0
+        pace, count = Pace(self._rate_per_s), 0
         async for page in _Judge(self._engine, self._settings, self._wanted).pages(seen.until, going_on.run_id, limit):
             for letter, _, foreseen in page:
                 if foreseen.would is Would.OTHER_TOPIC:
@@ -207,10 +208,9 @@ class Redrive:
             found = [candidate for _, candidate, _ in page if candidate is not None]
             for batch in _of_one_epoch(found):
                 await self._put_back(batch, going_on)
-            advance(len(page))
             count += len(page)
-            if self._rate_per_s is not None:
-                await asyncio.sleep(max(0.0, begun_s + count / self._rate_per_s - clock.boot_s()))
+            reach(count, seen.total)
+            await pace.after(len(page))
         async with transaction(self._engine) as connection:
             await end_run(connection, going_on.run_id)
         return going_on

@@ -14,11 +14,13 @@ from worker.kafka.topics import open_topics
 from worker.ledger.heard import Heard, hear
 from worker.ledger.positions import Position, ReasonKind, TopicPartition
 from worker.ledger.records import RawRecord
+from worker.ledger.replays import overlap
 from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.offsets import read_positions
 from worker.store.recall import Place
 from worker.store.recalled import last_published, stored_offsets
+from worker.store.standing import read_skipped
 
 Say = Callable[[str], None]
 
@@ -58,7 +60,7 @@ async def remember(engine: AsyncEngine, settings: Settings, past: Past, say: Say
     async with transaction(engine) as connection:
         stored = await read_positions(connection)
         published = await last_published(connection)
-    await _check_places(settings, stored)
+    await check_places(settings, stored, "`ledger-worker recover` afterwards")
     ends = await past.ends([*settings.command_topics, settings.topic_outcomes, settings.topic_dead_letters])
     ours = {place: span for place, span in ends.items() if place[0] in settings.command_topics}
     lasts: dict[TopicPartition, RawRecord] = {}
@@ -83,12 +85,15 @@ async def remember(engine: AsyncEngine, settings: Settings, past: Past, say: Say
     return remembered
 
 
-async def _check_places(settings: Settings, stored: Mapping[TopicPartition, Position]) -> None:
+async def check_places(settings: Settings, stored: Mapping[TopicPartition, Position], then: str) -> None:
+    """Raise RefusedByGuardError where a stored place of a command topic does not hold; `then` says what comes after."""
     ours = {place: at for place, at in stored.items() if place[0] in settings.command_topics}
+    if not ours:
+        return
     async with open_topics(settings) as topics:
         reasons = [r for r in (await topics.inspect(ours)).values() if r.kind is not ReasonKind.STOPPED]
     if reasons:
-        raise RefusedByGuardError(f"{reasons[0].sentence}; that comes first, `ledger-worker recover` afterwards")
+        raise RefusedByGuardError(f"{reasons[0].sentence}; that comes first, {then}")
 
 
 async def _known(
@@ -98,9 +103,13 @@ async def _known(
     records: Collection[RawRecord],
     begin: int,
 ) -> set[int]:
+    """Return the offsets below `begin` that are stored, or were passed over on purpose: those nobody has forgotten."""
+    epoch = stored[place].epoch
     async with transaction(engine) as connection:
-        known = await stored_offsets(connection, place[0], stored[place].epoch, place[1])
-    return {record.offset for record in records if record.offset < begin and record.offset in known}
+        known = await stored_offsets(connection, place[0], epoch, place[1])
+        skipped = (await read_skipped(connection, place[0])).get((place[1], epoch), [])
+    below = (record.offset for record in records if record.offset < begin)
+    return {offset for offset in below if offset in known or overlap(skipped, offset, offset + 1)}
 
 
 def date(earliest_ms: dict[Place, int], records: Collection[RawRecord]) -> None:

@@ -17,10 +17,16 @@ async def read_now(connection: AsyncConnection) -> datetime:
     return cast("datetime", (await connection.execute(text("SELECT now()"))).scalar_one())
 
 
-async def skip_range(connection: AsyncConnection, place: TopicPartition, position: Position, log_start: int) -> bool:
-    """Move a place on to the log's start and note the range that nobody has read; False if it has moved since."""
-    if not await _move(connection, place, position, "next_offset = :log_start", log_start):
+async def skip_range(connection: AsyncConnection, place: TopicPartition, position: Position, goes_on_at: int) -> bool:
+    """Move a place on and note the range that nobody has read; False if it has moved since."""
+    if not await _move(connection, place, position, "next_offset = :goes_on_at", goes_on_at):
         return False
+    await note_skipped(connection, place, position.epoch, position.next_offset, goes_on_at)
+    return True
+
+
+async def note_skipped(connection: AsyncConnection, place: TopicPartition, epoch: int, start: int, end: int) -> None:
+    """Note a range that nobody has read."""
     topic, partition = place
     await connection.execute(
         text("""
@@ -30,24 +36,29 @@ async def skip_range(connection: AsyncConnection, place: TopicPartition, positio
         {
             "topic": topic,
             "partition": partition,
-            "epoch": position.epoch,
-            "from_offset": position.next_offset,
-            "to_offset": log_start,
+            "epoch": epoch,
+            "from_offset": start,
+            "to_offset": end,
         },
     )
+
+
+async def open_epoch(
+    connection: AsyncConnection, place: TopicPartition, position: Position, log_start: int, goes_on_at: int
+) -> bool:
+    """Begin a new epoch of the topic as it is now, passing over what it has before `goes_on_at`; False as above."""
+    change = """
+        epoch = epoch + 1, next_offset = :goes_on_at, last_offset = NULL, last_digest = NULL, refusals_in_row = 0
+    """
+    if not await _move(connection, place, position, change, goes_on_at):
+        return False
+    if log_start < goes_on_at:
+        await note_skipped(connection, place, position.epoch + 1, log_start, goes_on_at)
     return True
 
 
-async def open_epoch(connection: AsyncConnection, place: TopicPartition, position: Position, log_start: int) -> bool:
-    """Begin a new epoch at the start of the topic as it is now; False if the place has moved since."""
-    change = """
-        epoch = epoch + 1, next_offset = :log_start, last_offset = NULL, last_digest = NULL, refusals_in_row = 0
-    """
-    return await _move(connection, place, position, change, log_start)
-
-
 async def _move(
-    connection: AsyncConnection, place: TopicPartition, position: Position, change: str, log_start: int
+    connection: AsyncConnection, place: TopicPartition, position: Position, change: str, goes_on_at: int
 ) -> bool:
     topic, partition = place
     statement = text(f"""
@@ -59,6 +70,6 @@ async def _move(
         "partition": partition,
         "epoch": position.epoch,
         "next_offset": position.next_offset,
-        "log_start": log_start,
+        "goes_on_at": goes_on_at,
     }
     return (await connection.execute(statement, given)).rowcount == 1

@@ -1,8 +1,8 @@
 """The door to Postgres: connections, database transactions, and what their errors mean for the caller."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any, cast
 
@@ -55,9 +55,30 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     Raises `DataRefusedError` when the rows are to blame and `PartUnavailableError` when the database is away, shutting
     down, or gave up waiting. After the latter the commit may nevertheless have happened: the caller must be able to ask.
     """
-    try:
+    with _meant():
         async with engine.begin() as connection:
             yield connection
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Give a connection on which every statement is its own database transaction, for a lock that outlives one.
+
+    It is closed at the end, not kept for others. Raises as `transaction` does.
+    """
+    with _meant():
+        async with engine.connect() as plain:
+            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                yield connection
+            finally:
+                await connection.invalidate()
+
+
+@contextmanager
+def _meant() -> Iterator[None]:
+    try:
+        yield
     except DBAPIError as error:
         raise _meaning(error, error.orig, lost=error.connection_invalidated) from error
     except psycopg.Error as error:

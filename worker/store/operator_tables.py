@@ -1,7 +1,7 @@
 """The tables that only operators' commands fill; what they mean to the path is read by its stages."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, UUID
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
 
 from worker.store.tables import instant, metadata
 
@@ -55,3 +55,45 @@ redrives = sa.Table(
     sa.UniqueConstraint("run_id", "dead_letter_id"),
 )
 sa.Index("ix_redrives_command_id", redrives.c.command_id, postgresql_where=sa.text("value IS NOT NULL"))
+
+# What a range of a topic was found to be, when somebody planned to replay it; `ids` are those that were asked for.
+replay_plans = sa.Table(
+    "replay_plans",
+    metadata,
+    sa.Column("plan_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("planned_at", instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("filters", JSONB, nullable=False),
+    sa.Column("ids", sa.ARRAY(UUID(as_uuid=True))),
+    sa.Column("ranges", JSONB, nullable=False),
+    sa.Column("classes", JSONB, nullable=False),
+    sa.Column("records", sa.BigInteger, nullable=False),
+    sa.Column("to_feed", sa.BigInteger, nullable=False),
+    sa.Column("forgotten", sa.BigInteger, nullable=False),
+    sa.Index("ix_replay_plans_planned_at", "planned_at", "plan_id"),
+)
+
+# How far each run of a plan has come: fed into intake, or its outcomes published to `to_topic`, empty for the former.
+replay_runs = sa.Table(
+    "replay_runs",
+    metadata,
+    sa.Column("plan_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("to_topic", sa.Text, primary_key=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("begun_at", instant, nullable=False),
+    sa.Column("ended_at", instant),
+    sa.Column("progress", JSONB, nullable=False),
+    sa.Column("counts", JSONB, nullable=False),
+)
+
+# What a republishing still has to send, in its sequence; the rows go when it has ended.
+replay_outcomes = sa.Table(
+    "replay_outcomes",
+    metadata,
+    sa.Column("plan_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("to_topic", sa.Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("event_id", UUID(as_uuid=True), nullable=False),
+)

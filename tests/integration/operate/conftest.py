@@ -1,9 +1,7 @@
 """A desk of this test's own: commands go through the real stages, only what the brokerage says is made up."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -13,15 +11,14 @@ import pytest
 import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from typer.testing import CliRunner
 
 from tests.factories import ADJUSTMENTS_TOPIC, TOPIC_OF, TOPIC_TYPES
+from tests.integration.operate.history import History
+from tests.integration.operate.typed import Typed, typed
 from tests.support.commands import new_account, new_command
+from tests.support.kafka import Topics, create_topics
 from tests.support.worker import KEYS, clean_env
 from worker import clock
-from worker.__main__ import exit_code
-from worker.cli.app import build
-from worker.errors import LedgerWorkerError
 from worker.ledger.decide import Known
 from worker.ledger.records import RawRecord
 from worker.ledger.verdicts import Confirmed, Evidence, InDoubt, Numbers, Verdict
@@ -40,25 +37,6 @@ from worker.timers.reclaim import reclaim
 TIMEOUT = InDoubt("timeout", "no whole answer by the call's deadline")
 _partitions = count()
 DONE = Confirmed(Numbers(serial_num="S1"), "inner_success")
-
-
-@dataclass(frozen=True)
-class Typed:
-    """What a command printed and how it ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-async def typed(env: Mapping[str, str], *arguments: str) -> Typed:
-    """Run `ledger-worker ARGUMENTS` in this process, as its entry does, with nobody to ask."""
-    done = await asyncio.to_thread(CliRunner().invoke, build(), list(arguments), env=env)
-    if isinstance(done.exception, LedgerWorkerError):
-        return Typed(exit_code(done.exception), done.stdout, f"{done.stderr}{done.exception}")
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return Typed(done.exit_code, done.stdout, done.stderr)
 
 
 class Desk:
@@ -230,3 +208,12 @@ async def open_desk(operate_env: dict[str, str]) -> AsyncIterator[OpenDesk]:
 @pytest.fixture
 def desk(open_desk: OpenDesk) -> Desk:
     return open_desk()
+
+
+@pytest.fixture
+async def history(kafka: str, topics: Topics, operate_env: dict[str, str]) -> AsyncIterator[History]:
+    """Topics of the test's own, of which it reads the adjustments as far as it says."""
+    await create_topics(kafka, topics.names())
+    env = {**operate_env, **topics.env(), "LEDGER_KAFKA_BOOTSTRAP_SERVERS": kafka}
+    async with opened(env["LEDGER_DATABASE_URL"]) as engine:
+        yield History(engine, env, topics)

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from tests.integration.operate.conftest import Typed, typed
+from tests.integration.operate.typed import Typed, typed
 from tests.support.kafka import Topics, create_topics, produce
 from tests.support.waiting import wait_until_async
 from worker.ledger.records import RawRecord
@@ -111,3 +111,18 @@ async def test_a_topic_that_was_made_again_begins_a_new_epoch(log: Log, row: dic
     assert log.rows("SELECT epoch, next_offset, last_offset, last_digest FROM offsets") == [(2, 0, None, None)]
     assert log.rows("SELECT 1 FROM skipped_ranges") == []
     assert (await log.run(*WHY)).returncode == 3
+
+
+async def test_at_the_end_of_now_what_the_topic_still_has_is_passed_over_and_can_be_replayed(log: Log) -> None:
+    log.place(next_offset=1, last_offset=0, last_digest=digest(b"0"))
+    await log.remove_before(2)
+    done = await log.run(*WHY, "--at-end")
+    assert done.returncode == 0, done.stderr
+    assert "replay" in done.stderr
+    assert log.rows("SELECT epoch, next_offset, last_offset FROM offsets") == [(1, 5, 0)]
+    assert log.rows("SELECT epoch, from_offset, to_offset FROM skipped_ranges") == [(1, 1, 5)]
+    log.rows("UPDATE offsets SET last_offset = 4, last_digest = 'another' RETURNING 1")
+    assert (await log.run(*WHY, "--at-end")).returncode == 0
+    assert log.rows("SELECT epoch, next_offset, last_offset FROM offsets") == [(2, 5, None)]
+    assert log.rows("SELECT epoch, from_offset, to_offset FROM skipped_ranges") == [(1, 1, 5), (2, 2, 5)]
+    assert (await log.run(*WHY, "--at-end")).returncode == 3

@@ -49,7 +49,7 @@ async def ids(desk: Desk) -> tuple[UUID, ...]:
 async def put_back(desk: Desk, wanted: Wanted, **options: Any) -> Redrive:
     seen = await preview(desk.engine, desk.settings, wanted)
     made = Redrive(desk.engine, desk.settings, wanted, "mended", **options)
-    await made.run(seen, lambda _: None)
+    await made.run(seen, lambda _done, _of: None)
     return made
 
 
@@ -207,17 +207,13 @@ async def test_a_redrive_that_was_interrupted_goes_on_and_does_nothing_twice(
     wanted = Wanted(Selection(topic=ADJUSTMENTS_TOPIC, partition=desk.partition, to_offset=99))
 
     async def cut_off(after: int) -> None:
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
+        def reach(done: int, _of: int) -> None:
             if done >= after:
                 raise asyncio.CancelledError
 
         made = Redrive(desk.engine, desk.settings, wanted, "mended")
         with pytest.raises(asyncio.CancelledError):
-            await made.run(await preview(desk.engine, desk.settings, wanted), advance)
+            await made.run(await preview(desk.engine, desk.settings, wanted), reach)
 
     await cut_off(4)
     await cut_off(4)
