@@ -4,4 +4,5 @@ explain  the causal story of a command, an account or a number
 resolve  a person decides what is in doubt
 adopt    a topic whose stored place no longer holds is accepted as it is now
 doctor   everything that must be in order, one line each
+reconcile  commands and outcomes against the brokerage's own histories
 """

@@ -9,5 +9,6 @@ answer      bytes become an answer, in whatever pieces they come
 operations  the registry: one entry per command type, from `assets`, `temporary` and `orders`
 verdict     one exchange becomes a verdict (pure)
 probes      looks: did it happen?
+histories   what the brokerage has of an account, read whole
 limits      this process's share of the fleet's rate, and its slots (pure)
 """
