@@ -3,25 +3,72 @@
 import asyncio
 import hashlib
 import json
-import subprocess
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from jsonschema import Draft202012Validator
 
+from tests.integration.operate.conftest import Typed, typed
 from tests.support import QUICK, SandboxClient, WorkerProcess, new_account, new_command, wait_until
 from tests.support.upstream import Json, Upstream, temporary
-from tests.support.worker import run_worker_cli
+from tests.support.worker import CHECKOUT, run_worker_cli
+from worker.ledger.books import Kind
 from worker.ledger.verdicts import Request
 from worker.operate.quiet import client_of
 from worker.settings import Settings
 from worker.whale.wire import Answer
 
+
+def closed(**properties: Any) -> Json:
+    """The schema of an object that has all of these members and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
 NOW = "2099-01-01T00:00:00Z"
 """The end of a range is never after now, so this says now."""
+TEXT = {"type": ["string", "null"]}
+TEXTS = {"type": "array", "items": {"type": "string"}}
+COUNTS = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+CERTIFICATE = closed(
+    format={"const": "ledger-worker/reconciliation/1"},
+    made_at={"type": "string"},
+    made_by={"type": "string"},
+    brokerage={"type": "string"},
+    account=TEXT,
+    range=closed(**{"from": {"type": "string"}, "to": {"type": "string"}}),
+    compared=TEXTS,
+    not_compared=TEXTS,
+    left_out_codes=TEXTS,
+    complete={"type": "boolean"},
+    agrees={"type": "boolean"},
+    counts=COUNTS,
+    kinds={**COUNTS, "required": [str(kind) for kind in Kind]},
+    totals={"type": "array", "items": closed(book=TEXT, unit=TEXT, ours=TEXT, theirs=TEXT, difference=TEXT)},
+    differences={
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["kind", "account_no"],
+            "properties": {"kind": {"enum": [str(kind) for kind in Kind]}, "account_seq": {"type": "integer"}},
+            "additionalProperties": TEXT,
+        },
+    },
+    not_read={"type": "array", "items": closed(account_no=TEXT, book=TEXT, to=TEXT, why=TEXT, **{"from": TEXT})},
+    signed_off={"anyOf": [{"type": "null"}, closed(by=TEXT, at=TEXT, reason=TEXT, audit_id=TEXT)]},
+    sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+)
 WHY = ("--sign-off", "--reason", "close of the day", "--yes")
 
 
@@ -32,17 +79,18 @@ class Ground:
     env: dict[str, str]
     brokerage: SandboxClient
     account_no: str
+    other_account_no: str  # has a call in doubt
     sent: dict[str, Json]
 
-    def cli(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-        return run_worker_cli("reconcile", *arguments, env={**self.env, **settings})
+    def cli(self, *arguments: str) -> Typed:
+        return asyncio.run(typed(self.env, "reconcile", *arguments))
 
-    def compare(self, *arguments: str, code: int = 4, account_no: str | None = None) -> Json:
+    def compare(self, *arguments: str, code: int = 4) -> Json:
         """Compare one account up to now and return the certificate."""
-        named = ("--account", account_no or self.account_no, "--to", NOW, "--output", "json")
-        done = self.cli(*named, *arguments)
+        done = self.cli("--account", self.account_no, "--to", NOW, "--output", "json", *arguments)
         assert done.returncode == code, f"{done.returncode}: {done.stderr}\n{done.stdout}"
         found: Json = json.loads(done.stdout)
+        Draft202012Validator(CERTIFICATE).validate(found)
         return found
 
     def named(self, *arguments: str) -> dict[str, list[Json]]:
@@ -114,20 +162,18 @@ def ground(
     worker_env: dict[str, str],
 ) -> Ground:
     """A real worker's work on one account, answers lost on the way: all of it applied, once."""
-    account_no = new_account()
+    account_no, other = new_account(), new_account()
+    brokerage.fault("drop_answer", operation="temp.adjust", account_no=other)
     for operation in ("cash.adjust", "cash.debit_frozen", "order.place", "position.adjust", "cash.freeze"):
         brokerage.fault("drop_answer", operation=operation, account_no=account_no)
     brokerage.fault("error_before", operation="cash.unfreeze", account_no=account_no)
-    sent = commands(account_no)
+    sent = commands(account_no) | {"doubtful": temporary(other), "after": new_command("order.place", other)}
     worker = start_worker(settings=QUICK)
     upstream.send(*sent.values())
-    told = upstream.answered(*sent.values())
-    assert {one["type"] for one in told if one["command_id"] != sent["refused"]["command_id"]} <= {
-        "command.succeeded",
-        "command.in_doubt",
-        "temp_adjustment.expired",
-    }
-    found = Ground(worker_env, brokerage, account_no, sent)
+    told = upstream.answered(*(one for name, one in sent.items() if name != "doubtful"))
+    rejected = [one["command_id"] for one in told if one["type"] == "command.rejected"]
+    assert rejected == [sent["refused"]["command_id"]]
+    found = Ground(worker_env, brokerage, account_no, other, sent)
     wait_until(lambda: found.do("SELECT 1 FROM outbox") == 0, 20)
     assert worker.sigterm() == 0
     return found
@@ -154,6 +200,7 @@ def test_where_all_was_applied_once_whatever_was_lost_on_the_way_nothing_is_name
     assert "tester at" in page.read_text()
     assert len(page.read_text().splitlines()) <= 60
 
+    _ranges_that_touch_count_everything_once(ground, made)
     content = {name: value for name, value in made.items() if name != "sha256"}
     written = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert hashlib.sha256(written).hexdigest() == made["sha256"]
@@ -172,9 +219,54 @@ def test_where_all_was_applied_once_whatever_was_lost_on_the_way_nothing_is_name
     file.write_text(json.dumps({**forged, "sha256": hashlib.sha256(hashed).hexdigest()}))
     assert ground.cli("verify", str(file)).returncode == 0
     assert "another hash" in ground.cli("verify", "--audit", str(file)).stderr
+    _runbook_can_be_followed(ground, tmp_path)
 
 
-def test_every_kind_of_difference_is_named(ground: Ground) -> None:
+def _ranges_that_touch_count_everything_once(ground: Ground, whole: Json) -> None:
+    for name in ("position", "debit", "order 2"):
+        with psycopg.connect(ground.env["LEDGER_DATABASE_URL"]) as connection:
+            statement = "SELECT first_sent_at + interval '1 us' FROM commands WHERE command_id = %s"
+            [middle] = connection.execute(statement, [ground.sent[name]["command_id"]]).fetchone() or [None]
+        assert isinstance(middle, datetime)
+        parts = [
+            ground.compare("--to", middle.isoformat(), code=0),
+            ground.compare("--from", middle.isoformat(), code=0),
+        ]
+        assert all(part["counts"]["matched"] for part in parts)
+        for count in ("commands", "outcomes", "lines", "matched"):
+            assert sum(part["counts"][count] for part in parts) == whole["counts"][count], (name, count)
+        for row in whole["totals"]:
+            same = [
+                one
+                for part in parts
+                for one in part["totals"]
+                if (one["book"], one["unit"]) == (row["book"], row["unit"])
+            ]
+            assert sum(Decimal(one["ours"]) for one in same) == Decimal(row["ours"]), (name, row)
+
+
+def _runbook_can_be_followed(ground: Ground, folder: Path) -> None:
+    """Every command of the page, over a range of this test's; with the doubt of the other account it names one difference."""
+    hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()  # noqa: TID251
+    places = {"2026-11-22T00:00:00Z": hour_ago, "2026-11-23T00:00:00Z": NOW}
+    places |= {name: str(folder / name) for name in ("day.json", "day.txt")}
+    lines = [
+        line
+        for line in (CHECKOUT / "docs/runbooks/reconcile.md").read_text().splitlines()
+        if "   ledger-worker" in line
+    ]
+    assert len(lines) == 4
+    for line in lines:
+        _, command, *arguments = [places.get(word, word) for word in shlex.split(line)]
+        signs = ["--yes"] if "--sign-off" in arguments else []
+        if signs:
+            assert ground.cli(*arguments).returncode == 5, "nobody can be asked here"
+        done = ground.cli(*arguments, *signs)
+        assert (command, done.returncode) == ("reconcile", 0 if arguments[0] == "verify" else 4), done.stderr
+    assert "in doubt" in (folder / "day.txt").read_text()
+
+
+def test_every_kind_of_difference_is_named_and_nothing_is_matched_by_its_amount(ground: Ground) -> None:
     # what another client did
     foreign = ground.by_hand(
         "/v1/whaleapi/asset/adjust_cash", direction=1, currency="USD", amount="250.50", biz_code="X1", remark="by hand"
@@ -219,7 +311,7 @@ def test_every_kind_of_difference_is_named(ground: Ground) -> None:
     ground.do("DELETE FROM outcomes WHERE command_id = %s", by_id["debit"])
     ground.do("DELETE FROM commands WHERE command_id = %s", by_id["position"])
     ground.do("UPDATE commands SET state = 'rejected' WHERE command_id = %s", by_id["freeze"])
-    ground.do("UPDATE lanes SET account_seq = account_seq + 2")
+    ground.do("UPDATE lanes SET account_seq = account_seq + 2 WHERE account_no = %s", ground.account_no)
     found = ground.named()
     missing = {one["command_id"] for one in found["ours_without_theirs"]}
     assert missing == {by_id["out"], by_id["order"], by_id["modify"], by_id["withdraw"]}
@@ -229,25 +321,16 @@ def test_every_kind_of_difference_is_named(ground: Ground) -> None:
     assert (terms["command_id"], terms["ours"], terms["theirs"]) == (by_id["kept"], "EUR", "USD")
     assert [one["command_id"] for one in found["unpublished"]] == [by_id["modify"]]
     assert [one["command_id"] for one in found["outcome_missing"]] == [by_id["debit"]]
-    assert [one["command_id"] for one in found["command_missing"]] == [by_id["position"]]
+    assert {one["command_id"] for one in found["command_missing"]} == {by_id["position"]}
     assert [one["command_id"] for one in found["outcome_differs"]] == [by_id["freeze"]]
     assert len(found["gap"]) == 2, "in the middle, and at the end"
 
+    _undecided_is_named(ground)
 
-def test_a_doubt_what_is_unfinished_and_a_verdict_that_was_wrong_are_named(
-    start_worker: Callable[..., WorkerProcess],
-    upstream: Upstream,
-    brokerage: SandboxClient,
-    worker_env: dict[str, str],
-) -> None:
-    account_no = new_account()
-    brokerage.fault("drop_answer", operation="temp.adjust", account_no=account_no)
-    doubtful, after = temporary(account_no), new_command("order.place", account_no)
-    worker = start_worker(settings=QUICK)
-    upstream.send(doubtful, after)
-    upstream.answered(after)
-    assert worker.sigterm() == 0
-    ground = Ground(worker_env, brokerage, account_no, {"order": after})
+
+def _undecided_is_named(ground: Ground) -> None:
+    """So are a doubt, what is not finished, and a verdict that was wrong."""
+    ground.account_no, doubtful, after = ground.other_account_no, ground.sent["doubtful"], ground.sent["after"]
     found = ground.named()
     [doubt] = found["in_doubt"]
     assert (doubt["command_id"], doubt["ours"]) == (doubtful["command_id"], "CREDIT 1000.00 USD")
@@ -269,7 +352,7 @@ def test_a_doubt_what_is_unfinished_and_a_verdict_that_was_wrong_are_named(
 def test_what_the_brokerage_does_not_show_makes_it_not_complete_and_nobody_signs_that(
     brokerage: SandboxClient, worker_env: Mapping[str, str], tmp_path: Path
 ) -> None:
-    ground = Ground(dict(worker_env), brokerage, new_account(), {})
+    ground = Ground(dict(worker_env), brokerage, new_account(), "", {})
     empty = ground.cli("--account", ground.account_no)
     assert (empty.returncode, empty.stdout) == (3, "")
     assert ground.cli().returncode == 3, "a database without accounts"
@@ -283,7 +366,8 @@ def test_what_the_brokerage_does_not_show_makes_it_not_complete_and_nobody_signs
     refused = ground.cli("--account", ground.account_no, "--to", NOW, *WHY)
     assert refused.returncode == 5, refused.stderr
     assert ground.do("SELECT 1 FROM audit") == 0
-    away = ground.cli("--account", ground.account_no, LEDGER_WHALE_BASE_URL="http://127.0.0.1:1")
+    nowhere = {**worker_env, "LEDGER_WHALE_BASE_URL": "http://127.0.0.1:1"}
+    away = run_worker_cli("reconcile", "--account", ground.account_no, env=nowhere)
     assert (away.returncode, away.stdout, away.stderr.count("\n")) == (1, "", 1)
     assert "does not answer" in away.stderr
     brokerage.fault("unauthorized", operation="read", times=-1)
