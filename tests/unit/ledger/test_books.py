@@ -58,10 +58,10 @@ def test_a_freeze_and_its_releases_under_one_number_are_told_apart() -> None:
     ]
     expected = [one for command in (ours("cash.freeze"), *releases) for one in expect(command)]
     book = Book.FREEZES
-    lines = [line("N1", amount, "HKD", book) for amount in ("35", "-9", "-9", "-5", "-8", "-1")]
+    lines = [line("N1", amount, "HKD", book) for amount in ("-9", "-9", "-5", "-8", "-1", "36")]
     found = match(expected, lines)
     assert {(pair.expected.ours.position, str(pair.line.amount)) for pair in found.pairs} == {
-        (1, "35"),
+        (1, "36"),
         (2, "-5"),
         (3, "-9"),
         (4, "-9"),
