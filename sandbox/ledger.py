@@ -160,9 +160,35 @@ class Ledger:
                 swept.append(adjustment)
         return swept
 
+    def revoke(self, account_no: str, number: str) -> int:
+        """Take lines or an order with this number out of the histories, and what they did out of the balances."""
+        account = self.account(account_no)
+        removed = 0
+        for flows, balances in ((account.stock_flows, account.positions), (account.frozen_flows, account.frozen)):
+            for flow in _take_out(flows, number):
+                shift(balances, flow.unit, flow.amount.copy_negate())
+                account.freezes.pop(flow.serial_num, None)
+                removed += 1
+        for flow in _take_out(account.cash_flows, number):
+            account.add_cash(flow.unit, flow.amount.copy_negate())
+            removed += 1
+        order = self.orders.get(number)
+        if order is not None and order in account.orders:
+            account.orders.remove(order)
+            del self.orders[number]
+            removed += 1
+        return removed
+
     def _book(self, adjustment: Adjustment, delta: Decimal) -> None:
         account = self.account(adjustment.account_no)
         if adjustment.symbol is not None:
             shift(account.temporary_positions, adjustment.symbol, delta)
         elif adjustment.currency is not None:
             shift(account.temporary_cash, adjustment.currency, delta)
+
+
+def _take_out(flows: list[Flow], number: str) -> list[Flow]:
+    """Remove the lines with this number from a history and return them."""
+    taken = [flow for flow in flows if flow.serial_num == number]
+    flows[:] = [flow for flow in flows if flow.serial_num != number]
+    return taken

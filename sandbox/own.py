@@ -18,6 +18,7 @@ _METHODS = {
     "/_sandbox/calls": ("GET",),
     "/_sandbox/accounts": ("POST",),
     "/_sandbox/orders": ("POST",),
+    "/_sandbox/revoke": ("POST",),
     "/_sandbox/faults": ("POST", "DELETE"),
 }
 
@@ -53,6 +54,8 @@ def _answer(brokerage: Brokerage, method: str, path: str, query: str, body: byte
         return _seed(brokerage, request)
     if path.endswith("/orders"):
         return _drive(brokerage, request)
+    if path.endswith("/revoke"):
+        return _revoke(brokerage, request)
     fault = fault_of(request, brokerage.operations)
     shown = fault.shown()
     brokerage.faults.add(fault)
@@ -120,3 +123,13 @@ def _drive(brokerage: Brokerage, request: Json) -> Json:
         order.executed_price = Decimal(order.values.get("price") or "0")
     orders.set_status(order, status, brokerage.ledger.wall_s())
     return {"order_id": order.order_id, "status": order.status}
+
+
+def _revoke(brokerage: Brokerage, request: Json) -> Json:
+    """Take back without a trace what has this number, as the brokerage's back office can: histories forget it."""
+    fields.known(request, ("account_no", "number"))
+    account_no, number = fields.account_no(request), fields.text(request, "number")
+    removed = brokerage.ledger.revoke(account_no, number)
+    if not removed:
+        raise fields.bad("number", "names nothing in the account's histories")
+    return {"removed": removed}

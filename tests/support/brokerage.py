@@ -40,6 +40,10 @@ class SandboxClient:
         """Move an order to a status, as its market would."""
         self._ask("POST", "orders", {"order_id": order_id, "status": status, "executed_quantity": executed_quantity})
 
+    def revoke(self, account_no: str, number: str) -> None:
+        """Take back without a trace what has this number, as a back office can."""
+        self._ask("POST", "revoke", {"account_no": account_no, "number": number})
+
     def _listed(self, what: str, filters: Mapping[str, str]) -> list[dict[str, Any]]:
         return list(self._ask("GET", f"{what}?{urlencode(filters)}" if filters else what))
 

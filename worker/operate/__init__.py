@@ -14,4 +14,5 @@ replay_plan  a range of a topic is read again: what would each record be today
 replay_run   what nobody has read of it is fed, as intake would have stored it
 republish    the stored outcomes of such a range go out again
 doctor       everything that must be in order, one line each
+reconcile  commands and outcomes against the brokerage's own histories
 """

@@ -10,5 +10,6 @@ operations  the registry: one entry per command type, from `assets`, `temporary`
 verdict     one exchange becomes a verdict (pure)
 probes      looks: did it happen?
 shown       whether a number that a person gives is shown, and as ours
+histories   what the brokerage has of an account, read whole
 limits      this process's share of the fleet's rate, and its slots (pure)
 """

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from worker.ledger.verdicts import Confirmed, Evidence, InDoubt, Keying, Numbers
 from worker.whale.wire import Envelope, Exchange
 
 TAG_PREFIX = "lw1:"
+_TAG = re.compile(rf"{TAG_PREFIX}([a-z2-7]{{26}})(?![a-z2-7])")
 REFUSED_CODES = frozenset({"PARAM_ERROR", "STOCK_NOT_EXISTS"})  # inner words that are final wherever they appear
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 DONE_CODES = frozenset({"0", "SUCCESS"})
@@ -89,6 +91,12 @@ class Operation:
 def tag(command_id: UUID) -> str:
     """Return the 31 characters that go before a remark: `lw1:`, the id in 26 characters of base32, one blank."""
     return f"{TAG_PREFIX}{base64.b32encode(command_id.bytes).decode().rstrip('=').lower()} "
+
+
+def tagged_id(remark: str) -> UUID | None:
+    """Return the command whose tag a remark carries, wherever it stands; None where there is none."""
+    found = _TAG.search(remark)
+    return UUID(bytes=base64.b32decode(f"{found[1].upper()}======")) if found else None
 
 
 def tagged(command_id: UUID, remark: str | None) -> str:

@@ -4,7 +4,7 @@ Paging is documented without its first page's number and default size, so the fi
 follow while `has_more` says so (page 1 may repeat the first read). Absence counts only when every page was read.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -128,27 +128,43 @@ def credentials_check(account_no: str) -> Request:
     return query_request("GET", f"{ORDER_PATH}/today", {"account_no": account_no, "size": "1"})
 
 
-async def _search(reader: Reader, path: str, fields: Mapping[str, str], wanted: str) -> Seen | Unreadable | int:
-    """Return the order found, why the list could not be read to its end, or how many orders were read."""
+async def order_pages(
+    reader: Reader, path: str, fields: Mapping[str, str]
+) -> AsyncIterator[dict[str, Mapping[str, Any]] | Unreadable]:
+    """Give a list of orders page by page, rows by number; the last thing given says why, where its end was not reached."""
     known: set[str] = set()
     for page in range(PAGES_MAX):
         query = {**fields, "page": str(page) if page else None, "size": str(PAGE_SIZE)}
         data = read_data(await reader(query_request("GET", path, query)))
         if isinstance(data, Unreadable):
-            return data
+            yield data
+            return
         rows = _rows(data)
         if rows is None:
-            return Unreadable("a list of orders without `orders` or `has_more`")
-        matching = [row for row in rows.values() if wanted in _text(row.get("remark"))]
-        if matching:
-            return _found(matching)
+            yield Unreadable("a list of orders without `orders` or `has_more`")
+            return
+        yield rows
         fresh = rows.keys() - known
         known |= fresh
         if not data["has_more"]:
-            return len(known)
+            return
         if not fresh and page > 1:
-            return Unreadable(f"page {page} brings nothing new although there is said to be more")
-    return Unreadable(f"more than {PAGES_MAX} pages of orders")
+            yield Unreadable(f"page {page} brings nothing new although there is said to be more")
+            return
+    yield Unreadable(f"more than {PAGES_MAX} pages of orders")
+
+
+async def _search(reader: Reader, path: str, fields: Mapping[str, str], wanted: str) -> Seen | Unreadable | int:
+    """Return the order found, why the list could not be read to its end, or how many orders were read."""
+    known: set[str] = set()
+    async for rows in order_pages(reader, path, fields):
+        if isinstance(rows, Unreadable):
+            return rows
+        matching = [row for row in rows.values() if wanted in _text(row.get("remark"))]
+        if matching:
+            return _found(matching)
+        known |= rows.keys()
+    return len(known)
 
 
 def _rows(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]] | None:
