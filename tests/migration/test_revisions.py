@@ -1,6 +1,7 @@
 """The way from an empty database to the head revision, and what it must not do on the way."""
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
@@ -11,6 +12,8 @@ from alembic.script import ScriptDirectory
 import migrations
 from worker.errors import PartUnavailableError, RevisionError
 from worker.store import revision
+from worker.store.chain import ORDERED_BY
+from worker.store.outbox import outbox_shard
 
 SAMPLES: dict[str, str] = {
     # For each revision: rows as the release of that revision writes them, which every later one must carry along.
@@ -25,6 +28,12 @@ SAMPLES: dict[str, str] = {
             VALUES ('7c9e6679-7425-40de-944b-e07fc1f90ae7', 'A1', 'expire', now(), now());
         INSERT INTO outbox (shard, kind, ref_id, recorded_at)
             VALUES (0, 'outcome', '7c9e6679-7425-40de-944b-e07fc1f90ae7', now());
+    """,
+    "0005": """
+        INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value, audit_seq, previous_hash, hash)
+            SELECT gen_random_uuid(), now(), 'ann', 'recover', 'why', '\\x7b7d', h.audit_seq + 1, h.hash, sha256('\\x7b7d')
+            FROM audit_head h;
+        UPDATE audit_head SET audit_seq = audit_seq + 1, hash = sha256('\\x7b7d');
     """,
 }
 KEPT = ("lanes", "command_ids", "commands", "timers", "outbox")
@@ -92,5 +101,26 @@ def test_rows_of_every_revision_are_carried_up_to_the_head(empty_database_url: s
         command.upgrade(config, one)
         with psycopg.connect(empty_database_url, autocommit=True) as connection:
             connection.execute(SAMPLES[one])
-    assert {table: rows(empty_database_url, table) for table in KEPT} == dict.fromkeys(KEPT, len(SAMPLES))
+    assert {table: rows(empty_database_url, table) for table in KEPT} == dict.fromkeys(KEPT, 1)
     revision.check(empty_database_url)
+
+
+def test_the_audit_from_before_the_chain_is_sealed_by_its_first_row(empty_database_url: str) -> None:
+    config = revision._config(empty_database_url)
+    command.upgrade(config, "0001")
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("""
+            INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value)
+                SELECT gen_random_uuid(), now(), 'ann', 'recover', 'why', '\\x01' FROM generate_series(1, 2);
+            INSERT INTO outbox (shard, kind, ref_id, recorded_at) SELECT 3, 'audit', audit_id, recorded_at FROM audit
+        """)
+        command.upgrade(config, "head")
+        digest = sha256(sha256(b"\x01").digest() * 2).digest()
+        assert connection.execute("SELECT audit_seq, hash FROM audit_head").fetchall() == [(0, digest)]
+        waiting = connection.execute("SELECT DISTINCT shard, ordered_by FROM outbox").fetchall()
+        assert waiting == [(outbox_shard(ORDERED_BY), ORDERED_BY)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="older than the database"):
+            connection.execute(
+                "INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value)"
+                " VALUES (gen_random_uuid(), now(), 'ann', 'recover', 'why', '')"
+            )

@@ -3,12 +3,14 @@
 import typer
 
 from worker.cli import (
+    audit,
     dead_letters,
     demo,
     doctor,
     explain,
     in_doubt,
     migrate,
+    outbox,
     parked,
     recover,
     run,
@@ -34,7 +36,9 @@ GROUPS = (
     parked,
     dead_letters,
     timers,
+    outbox,
     recover,
+    audit,
     whale,
     settings,
     schemas,
