@@ -149,7 +149,8 @@ class _Judge:
         self._beginning = beginning
         # what a later row, the head, or the digest of the beginning vouches for
         self._vouched_here = _named(self._table.values()) | {head.hash}
-        self._vouched = _named(self._topic.values()) | self._vouched_here
+        self._vouched_there = _named(self._topic.values())
+        self._vouched = self._vouched_there | self._vouched_here
         if self._begins_well:
             self._vouched |= {one.hash for one in self._table.values() if one.seq == 0}
         self._there = {one.audit_id: one for one in self._topic.values()}
@@ -170,7 +171,7 @@ class _Judge:
         if row.hash in self._topic:
             return None
         if there is not None:
-            if row.hash in self._vouched and there.hash not in self._vouched:
+            if self._is_altered_there(row, there):
                 return _told(
                     row, Side.TOPIC, Fault.ALTERED, f"{_place(there)} has other bytes than the row after it names"
                 )
@@ -183,6 +184,16 @@ class _Judge:
                 row, Side.TABLE, Fault.INSERTED, "no row after it builds on it, and the topic does not have it"
             )
         return self._missing_there(row)
+
+    def _is_altered_there(self, ours: Link, there: Link) -> bool:
+        """Say which of two versions is the false one: a later row names the true one, best of all one on the topic.
+
+        Whoever rewrites the table to its end with its head leaves rows that vouch for each other, but not on the topic.
+        """
+        if ours.hash in self._vouched_there:
+            return True
+        alone = ours.hash in self._vouched and there.hash not in self._vouched
+        return alone and ours.previous == there.previous
 
     def _missing_there(self, row: Link) -> Difference | None:
         if row.waits:

@@ -50,7 +50,6 @@ async def verify(engine: AsyncEngine, settings: Settings) -> Verified:
     Raises PartUnavailableError where one does not answer, TopicsError where the topic does not exist.
     """
     table = [one async for one in read_links(engine)]
-    last = max((one.seq for one in table), default=0)
     async with open_past(settings) as past:
         ends = await past.ends([settings.topic_audit])
         if not ends:
