@@ -86,6 +86,12 @@ def _none_word(value: object) -> object:
     return None if value == "none" else value
 
 
+def _actor(text: str) -> str:
+    if not text.strip() or _UNSHOWN.search(text):
+        raise ValueError("is blank or holds control characters")
+    return text
+
+
 Servers = Annotated[str, AfterValidator(_servers)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
@@ -194,8 +200,10 @@ class Settings(BaseModel):
 
     http_host: str = Field("127.0.0.1", min_length=1, description="where /livez, /readyz and /metrics listen")
     http_port: int = Field(9464, ge=0, le=65535, description="their port; 0 takes any free one")
-    actor: str = Field(
-        default_factory=_system_user, description="who an operator command acts for; the system's user when not given"
+    actor: Annotated[str, AfterValidator(_actor)] = Field(
+        default_factory=_system_user,
+        max_length=128,
+        description="who an operator command acts for; the system's user when not given",
     )
     log_format: Literal["console", "json"] | None = Field(
         None, description="console or json; when not given console on a terminal, else json"

@@ -181,8 +181,10 @@ def test_topics_are_planned_applied_and_verified(kafka: str, topics: Topics) -> 
 
 
 def test_partitions_are_added_only_after_draining_and_never_to_outcomes(
-    topics: Topics, kafka_env: dict[str, str]
+    topics: Topics, kafka_env: dict[str, str], database_url: str
 ) -> None:
+    kafka_env |= {"LEDGER_DATABASE_URL": database_url, "LEDGER_ACTOR": "ann"}
+
     def apply(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return run_worker_cli("topics", "apply", *arguments, env=kafka_env)
 
@@ -194,6 +196,9 @@ def test_partitions_are_added_only_after_draining_and_never_to_outcomes(
     assert done.returncode == 4, done.stderr
     assert topics.adjustments in done.stdout
     assert topics.outcomes in one_line(apply(), 1)
+    [noted] = json.loads(run_worker_cli("audit", "list", "--output", "json", env=kafka_env).stdout)
+    assert (noted["actor"], noted["action"], noted["reason"]) == ("ann", "topics.apply", "more accounts")
+    assert noted["after"][f"{topics.adjustments}: partitions"] == "12"
 
 
 def lines_of(*commands: object) -> str:

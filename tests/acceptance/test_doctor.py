@@ -10,8 +10,35 @@ import pytest
 
 from tests.support import Topics
 from tests.support.brokerage import SandboxClient
-from tests.support.kafka import create_topics
+from tests.support.kafka import create_topics, produce
 
+LINES = {
+    *(
+        "settings",
+        "versions",
+        "database",
+        "clock",
+        "durability",
+        "revision",
+        "workers",
+        "outbox",
+        "set-aside",
+        "doubts",
+    ),
+    *(
+        "timers",
+        "intake",
+        "invariants",
+        "audit",
+        "kafka",
+        "topics",
+        "places",
+        "lag",
+        "memory",
+        "brokerage",
+        "whale-clock",
+    ),
+}
 NOBODY = "127.0.0.1:1"
 
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -28,9 +55,10 @@ def test_where_all_is_in_order_every_line_says_so(
     checks = _checks(done)
     assert done.returncode == 0, done.stdout
     assert {name for name, one in checks.items() if not one["ok"]} == set()
-    assert {"settings", "database", "clock", "durability", "revision", "kafka", "topics", "places", "brokerage"} <= set(
-        checks
-    )
+    assert set(checks) == LINES
+    assert "Python 3." in checks["versions"]["says"]
+    assert "Kafka " in checks["kafka"]["says"]
+    assert "0 lanes held past their time" in checks["invariants"]["says"]
     assert all(value not in done.stdout + done.stderr for name, value in worker_env.items() if "SECRET" in name)
 
 
@@ -73,3 +101,13 @@ def test_topics_that_are_missing_or_differ_from_the_manifest_are_named(
     differing = _checks(run_cli("doctor", "--output", "json"))["topics"]
     assert not differing["ok"]
     assert topics.names()[0] in differing["says"]
+
+
+def test_records_that_nobody_reads_are_counted_per_topic(
+    run_cli: RunCli, kafka: str, worker_env: dict[str, str], applied_topics: Topics
+) -> None:
+    asyncio.run(produce(kafka, [(applied_topics.freezes, b"A1", b"{}", ()) for _ in range(3)]))
+    checks = _checks(run_cli("doctor", "--output", "json"))
+    assert not checks["lag"]["ok"]
+    assert f"{applied_topics.freezes} 3" in checks["lag"]["says"]
+    assert "0 workers read" in checks["lag"]["says"]

@@ -310,7 +310,10 @@ def test_every_kind_of_difference_is_named_and_nothing_is_matched_by_its_amount(
     ground.do(
         "UPDATE commands SET payload = jsonb_set(payload, '{currency}', '\"EUR\"') WHERE command_id = %s", by_id["kept"]
     )
-    ground.do("UPDATE outcomes SET published_at = NULL WHERE command_id = %s", by_id["modify"])
+    ground.do(
+        "DELETE FROM publications WHERE event_id IN (SELECT event_id FROM outcomes WHERE command_id = %s)",
+        by_id["modify"],
+    )
     ground.do("DELETE FROM outcomes WHERE command_id = %s", by_id["debit"])
     ground.do("DELETE FROM commands WHERE command_id = %s", by_id["position"])
     ground.do("UPDATE commands SET state = 'rejected' WHERE command_id = %s", by_id["freeze"])

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,8 @@ from alembic.script import ScriptDirectory
 import migrations
 from worker.errors import PartUnavailableError, RevisionError
 from worker.store import revision
+from worker.store.chain import ORDERED_BY
+from worker.store.outbox import outbox_shard
 
 SAMPLES: dict[str, str] = {
     # For each revision: rows as the release of that revision writes them, which every later one must carry along.
@@ -64,6 +67,12 @@ SAMPLES: dict[str, str] = {
             VALUES ('0f8fad5b-d9cb-469f-a165-70867728950e', '', 'ann', 'why', now(), '{"0": 1}', '{}');
         INSERT INTO replay_outcomes (plan_id, to_topic, number, event_id)
             VALUES ('0f8fad5b-d9cb-469f-a165-70867728950e', 't', 1, '7c9e6679-7425-40de-944b-e07fc1f90ae7');
+    """,
+    "0006": """
+        INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value, audit_seq, previous_hash, hash)
+            SELECT gen_random_uuid(), now(), 'ann', 'recover', 'why', '\\x7b7d', h.audit_seq + 1, h.hash, sha256('\\x7b7d')
+            FROM audit_head h;
+        UPDATE audit_head SET audit_seq = audit_seq + 1, hash = sha256('\\x7b7d');
     """,
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published
@@ -134,3 +143,24 @@ def test_rows_of_every_revision_are_carried_up_to_the_head(empty_database_url: s
     written = Counter(re.findall(r"INSERT INTO (\w+)", "".join(SAMPLES.values()))) + Counter(MADE_OF_ROWS_BEFORE)
     assert {table: rows(empty_database_url, table) for table in written} == written
     revision.check(empty_database_url)
+
+
+def test_the_audit_from_before_the_chain_is_sealed_by_its_first_row(empty_database_url: str) -> None:
+    config = revision._config(empty_database_url)
+    command.upgrade(config, "0001")
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("""
+            INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value)
+                SELECT gen_random_uuid(), now(), 'ann', 'recover', 'why', '\\x01' FROM generate_series(1, 2);
+            INSERT INTO outbox (shard, kind, ref_id, recorded_at) SELECT 3, 'audit', audit_id, recorded_at FROM audit
+        """)
+        command.upgrade(config, "head")
+        digest = sha256(sha256(b"\x01").digest() * 2).digest()
+        assert connection.execute("SELECT audit_seq, hash FROM audit_head").fetchall() == [(0, digest)]
+        waiting = connection.execute("SELECT DISTINCT shard, ordered_by FROM outbox").fetchall()
+        assert waiting == [(outbox_shard(ORDERED_BY), ORDERED_BY)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="older than the database"):
+            connection.execute(
+                "INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value)"
+                " VALUES (gen_random_uuid(), now(), 'ann', 'recover', 'why', '')"
+            )

@@ -196,3 +196,10 @@ def test_the_page_about_settings_is_current() -> None:
     ).stdout
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     assert printed in page, "put the table of `ledger-worker settings show --output markdown` into docs/settings.md"
+
+
+@pytest.mark.parametrize("actor", ["ann\n", "\x1b[2Jann", "  ", "a" * 129])
+def test_an_actor_is_a_name_that_can_be_shown(actor: str) -> None:
+    with pytest.raises(SettingsError, match="LEDGER_ACTOR"):
+        Settings.from_env({**COMPLETE, "LEDGER_ACTOR": actor})
+    assert Settings.from_env({**COMPLETE, "LEDGER_ACTOR": "Ännchen (night shift)"}).actor == "Ännchen (night shift)"

@@ -3,12 +3,14 @@
 import typer
 
 from worker.cli import (
+    audit,
     dead_letters,
     demo,
     doctor,
     explain,
     in_doubt,
     migrate,
+    outbox,
     parked,
     reconcile,
     recover,
@@ -38,7 +40,9 @@ GROUPS = (
     timers,
     replay,
     reconcile,
+    outbox,
     recover,
+    audit,
     whale,
     settings,
     schemas,

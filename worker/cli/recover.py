@@ -22,6 +22,7 @@ COLUMNS = (
     "records_refused",
     "adjustments_in_doubt",
     "ids_without_record",
+    "audit_forgotten",
     "accounts",
 )
 

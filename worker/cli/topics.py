@@ -66,16 +66,18 @@ def apply(
     """Create what is missing and set what is not as the manifest says; prints what was done.
 
     Partitions of command topics are added only with --drained, for an account's records then go to another partition
-    and could overtake those that are not read yet. Exit 4 when something remains that cannot be mended.
+    and could overtake those that are not read yet; the audit keeps who said that they are drained. Exit 4 when something remains that cannot be mended.
     """
     if drained and reason is None:
         raise typer.BadParameter("is needed with --drained", param_hint="--reason")
-    settings = settings_for("kafka")
     if drained:
+        settings = settings_for("kafka", "database")
         confirm_change(
             "This may add partitions: an account's next records go to another one.", reason=reason or "", yes=yes
         )
-    done, left = asyncio.run(_apply(settings, drained=drained))
+        done, left = asyncio.run(_apply_drained(settings, reason or ""))
+    else:
+        done, left = asyncio.run(_apply(settings_for("kafka")))
     print_rows(_rows(done), COLUMNS, output)
     _say_each(left)
     if left:
@@ -123,12 +125,19 @@ async def _differences(settings: "Settings") -> "Sequence[Difference]":
         return await topics.plan()
 
 
-async def _apply(settings: "Settings", *, drained: bool) -> "tuple[Sequence[Difference], Sequence[Difference]]":
+async def _apply(settings: "Settings") -> "tuple[Sequence[Difference], Sequence[Difference]]":
     from worker.kafka.topics import open_topics
 
     async with open_topics(settings) as topics:
-        done = await topics.apply(drained=drained)
-        return done, await topics.plan()
+        return await topics.apply(), await topics.plan()
+
+
+async def _apply_drained(settings: "Settings", reason: str) -> "tuple[Sequence[Difference], Sequence[Difference]]":
+    from worker.operate.drained import apply_drained
+    from worker.store.engine import opened
+
+    async with opened(settings.database_url.get_secret_value()) as engine:
+        return await apply_drained(engine, settings, settings.actor, reason)
 
 
 def _rows(differences: "Sequence[Difference]") -> list[Row]:

@@ -30,6 +30,8 @@ DEAD_LETTER_BYTES_MAX = COMMAND_BYTES_MAX + 65_536  # the reasons go behind the 
 REPLICATION_WANTED = 3
 LOOK_BYTES_MAX = 1_048_576
 SEEN_DEADLINE_S = 15
+FETCH_API = 1
+FETCH_RELEASES = ((11, "2.3"), (12, "2.7"), (13, "3.1"), (15, "3.5"), (16, "3.7"), (17, "3.9"), (18, "4.1"))
 _DYNAMIC_TOPIC_CONFIG = 1  # DescribeConfigs: set on this topic, as against a default of the broker
 
 
@@ -122,6 +124,12 @@ def manifest(settings: KafkaSettings) -> tuple[Topic, ...]:
     )
 
 
+def release_of(fetch_max: int) -> str:
+    """Say of which release a broker is at least, by the newest Fetch request that it takes: it tells no more of itself."""
+    known = [release for least, release in FETCH_RELEASES if least <= fetch_max]
+    return f"Kafka {known[-1]} or newer" if known else f"Kafka older than {FETCH_RELEASES[0][1]}"
+
+
 def differences(topic: Topic, found: Found | None, brokers: int) -> list[Difference]:
     """Return how `found` (None: there is no such topic) differs from `topic`; empty where it is in order."""
     replicas = min(REPLICATION_WANTED, brokers)
@@ -189,6 +197,14 @@ class Topics:
         brokers = len((await self._admin.describe_cluster())["brokers"])
         found = await self._found([topic.name for topic in self.manifest])
         return [d for topic in self.manifest for d in differences(topic, found.get(topic.name), brokers)]
+
+    async def describe_brokers(self) -> tuple[int, str]:
+        """Return how many brokers there are and of which release one of them is, as far as its protocol tells."""
+        brokers = (await self._admin.describe_cluster())["brokers"]
+        client = self._admin._client  # noqa: SLF001 - no public way leads to what the broker said of itself
+        connection = await client._get_conn(brokers[0]["node_id"])  # noqa: SLF001
+        versions = {} if connection is None else connection._versions  # noqa: SLF001
+        return len(brokers), release_of(versions.get(FETCH_API, (0, 0))[1])
 
     async def verify(self) -> list[Difference]:
         """Return what differs; TopicsError with one sentence is for the caller to raise where one `loses`."""

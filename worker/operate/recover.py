@@ -17,10 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from schemas.outcomes import OutcomeType, event_id
 from worker import clock
 from worker.errors import NothingMatchedError, RefusedByGuardError
+from worker.ledger.audit_chain import JOINS
 from worker.ledger.content import HASH_VERSION
 from worker.ledger.decide import RECOVERED, Send
 from worker.ledger.heard import Heard
 from worker.ledger.positions import TopicPartition
+from worker.operate.audit import as_row
 from worker.operate.remember import Remembered
 from worker.operate.retell import doubt, end_as_told, finish_as_told, park
 from worker.pipeline.accept import accept_options, topic_types
@@ -28,6 +30,7 @@ from worker.pipeline.check import check
 from worker.pipeline.turn import EXPIRE, EXPIRY, WRITE, deadline_s, late_apply
 from worker.settings import Settings
 from worker.store.audit import Action, note
+from worker.store.chain import take_back as take_back_audit
 from worker.store.conclude import Batch, Conclusion, end_adjustment
 from worker.store.engine import transaction
 from worker.store.facts import Facts
@@ -72,6 +75,7 @@ class Report:
     records_refused: int = 0
     adjustments_in_doubt: int = 0
     ids_without_record: int = 0
+    audit_forgotten: int = 0
     accounts: int = 0
 
     def row(self) -> dict[str, Any]:
@@ -84,8 +88,8 @@ class Report:
         return not any((*self._forgotten, self.commands_in_doubt, self.commands_parked, self.adjustments_in_doubt))
 
     @property
-    def _forgotten(self) -> tuple[int, int]:
-        return self.records_forgotten, self.outcomes_forgotten
+    def _forgotten(self) -> tuple[int, int, int]:
+        return self.records_forgotten, self.outcomes_forgotten, self.audit_forgotten
 
 
 async def preview(engine: AsyncEngine, settings: Settings, remembered: Remembered) -> Report:
@@ -117,6 +121,7 @@ class _Recovery:
         self._now = datetime.min.replace(tzinfo=UTC)
         self._fresh: dict[UUID, Heard] = {}
         self._told: dict[UUID, list[Heard]] = defaultdict(list)
+        self._audit_joins: list[str] = []
 
     async def carry_out(self, actor: str, reason: str) -> Report:
         connection, remembered = self._connection, self._remembered
@@ -155,6 +160,8 @@ class _Recovery:
         for account_no in accounts:
             batch.rest(account_no)
         self._report.accounts = len(accounts)
+        taken = [row for record in remembered.audit if (row := as_row(record)) is not None]
+        self._report.audit_forgotten, self._audit_joins = await take_back_audit(connection, taken)
         if self._report.is_empty:
             raise NothingMatchedError("nothing was forgotten and nothing waits; there is nothing to recover")
         await move_places(connection, self._places())
@@ -299,6 +306,7 @@ class _Recovery:
         after: Mapping[str, Any] = {
             **self._report.row(),
             "places": {f"{row['topic']}[{row['partition']}]": row["next_offset"] for row in self._places()},
+            JOINS: self._audit_joins,
         }
         note(
             batch.facts,

@@ -40,6 +40,7 @@ class Remembered:
     earliest_ms: dict[Place, int] = field(default_factory=dict)
     heard: dict[UUID, Heard] = field(default_factory=dict)
     letters: dict[Place, RawRecord] = field(default_factory=dict)
+    audit: list[RawRecord] = field(default_factory=list)
 
 
 async def check_stopped(settings: Settings, past: Past) -> None:
@@ -61,7 +62,8 @@ async def remember(engine: AsyncEngine, settings: Settings, past: Past, say: Say
         stored = await read_positions(connection)
         published = await last_published(connection)
     await check_places(settings, stored, "`ledger-worker recover` afterwards")
-    ends = await past.ends([*settings.command_topics, settings.topic_outcomes, settings.topic_dead_letters])
+    written = [settings.topic_outcomes, settings.topic_dead_letters, settings.topic_audit]
+    ends = await past.ends([*settings.command_topics, *written])
     ours = {place: span for place, span in ends.items() if place[0] in settings.command_topics}
     lasts: dict[TopicPartition, RawRecord] = {}
     remembered = Remembered(stored, {place: end for place, (_, end) in ours.items()}, lasts)
@@ -82,6 +84,9 @@ async def remember(engine: AsyncEngine, settings: Settings, past: Past, say: Say
     await _hear_outcomes(past, settings, ends, published, remembered)
     say(f"read {len(remembered.heard)} outcomes at the end of {settings.topic_outcomes}")
     await _find_letters(past, settings, ends, remembered)
+    for place, (log_start, end) in sorted(ends.items()):
+        if place[0] == settings.topic_audit:
+            remembered.audit.extend(await past.read(place, log_start, end))
     return remembered
 
 

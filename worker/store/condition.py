@@ -32,6 +32,18 @@ class Condition:
     timers_overdue: int
     most_overdue_s: float
     stopped: list[str]
+    workers: int
+    lanes_ready: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCondition:
+    """Where the chain of the audit ends, by its head and by its rows, and what of it is not published yet."""
+
+    head_seq: int
+    last_seq: int
+    unpublished: int
+    oldest_unpublished_s: float
 
 
 async def read_server(connection: AsyncConnection) -> Server:
@@ -58,7 +70,11 @@ async def read_condition(connection: AsyncConnection) -> Condition:
                    AS most_overdue_s,
                (SELECT coalesce(array_agg(format('%s[%s]: %s', topic, partition, stopped_reason)
                                           ORDER BY topic, partition), '{}')
-                FROM offsets WHERE stopped_reason IS NOT NULL) AS stopped
+                FROM offsets WHERE stopped_reason IS NOT NULL) AS stopped,
+               (SELECT count(*) FROM (
+                    SELECT owner FROM relay_shards WHERE lease_until >= now()
+                    UNION SELECT owner FROM lanes WHERE state = 'leased' AND lease_until >= now()) AS living) AS workers,
+               (SELECT count(*) FROM lanes WHERE state = 'ready') AS lanes_ready
     """)
     row = (await connection.execute(statement)).one()
     return Condition(
@@ -71,7 +87,20 @@ async def read_condition(connection: AsyncConnection) -> Condition:
         row.timers_overdue,
         float(row.most_overdue_s),
         list(row.stopped),
+        row.workers,
+        row.lanes_ready,
     )
+
+
+async def read_audit_condition(connection: AsyncConnection) -> AuditCondition:
+    """Read where the chain of the audit ends and what of it waits for the relay."""
+    statement = text("""
+        SELECT (SELECT audit_seq FROM audit_head) AS head_seq, (SELECT coalesce(max(audit_seq), 0) FROM audit) AS last_seq,
+               count(*) AS unpublished, coalesce(extract(epoch FROM now() - min(recorded_at)), 0) AS oldest_s
+        FROM outbox WHERE kind = 'audit'
+    """)
+    row = (await connection.execute(statement)).one()
+    return AuditCondition(row.head_seq or 0, row.last_seq, row.unpublished, float(row.oldest_s))
 
 
 async def read_breaches(connection: AsyncConnection, late_s: float) -> dict[str, int]:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
-from zlib import crc32
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.store.arrays import arrays
+from worker.store.chain import append
 from worker.store.engine import from_arrays, insertion, run, sql
-from worker.store.tables import SHARDS
+from worker.store.outbox import OUTBOX_COLUMNS, outbox_row
 
 Row = dict[str, Any]
 
@@ -47,10 +47,7 @@ INSERTS: Mapping[str, tuple[Mapping[str, str], str]] = {
         },
         "",
     ),
-    "outbox": (
-        {"shard": "smallint", "kind": "text", "ref_id": "uuid", "ordered_by": "text", "recorded_at": "timestamptz"},
-        "",
-    ),
+    "outbox": (OUTBOX_COLUMNS, ""),
     "numbers": (
         {"kind": "text", "number": "text", "account_no": "text", "command_id": "uuid"},
         "ON CONFLICT DO NOTHING",
@@ -110,18 +107,6 @@ INSERTS: Mapping[str, tuple[Mapping[str, str], str]] = {
         },
         "",
     ),
-    "audit": (
-        {
-            "audit_id": "uuid",
-            "recorded_at": "timestamptz",
-            "actor": "text",
-            "action": "text",
-            "reason": "text",
-            "subject": "text",
-            "value": "bytea",
-        },
-        "",
-    ),
 }
 
 COMMAND_CHANGE = {
@@ -169,6 +154,7 @@ class Facts:
     doubts_parked: list[Row] = field(default_factory=list)
     expiry_doubts_cleared: list[UUID] = field(default_factory=list)
     reparked: list[Row] = field(default_factory=list)
+    audited: list[Row] = field(default_factory=list)
 
     def add(self, table: str, row: Row) -> None:
         """Gather one new row."""
@@ -176,16 +162,13 @@ class Facts:
 
     def to_publish(self, kind: str, ref_id: UUID, ordered_by: str | None, recorded_at: object) -> None:
         """Gather one row of the outbox; rows with one `ordered_by` are published one after the other."""
-        shard = crc32((ordered_by or str(ref_id)).encode()) % SHARDS
-        self.add(
-            "outbox",
-            {"shard": shard, "kind": kind, "ref_id": ref_id, "ordered_by": ordered_by, "recorded_at": recorded_at},
-        )
+        self.add("outbox", outbox_row(kind, ref_id, ordered_by, recorded_at))
 
     async def write(self, connection: AsyncConnection) -> None:
         """Write everything gathered; the caller holds the locks of the lanes concerned.
 
-        What is cleared goes first: a verdict by absence ends a doubt and begins a watch.
+        What is cleared goes first: a verdict by absence ends a doubt and begins a watch. The audit goes last, for its
+        lock is the last of all.
         """
         still_parked = {row["command_id"] for row in self.reparked}
         await _clear(connection, self.doubts_cleared, self.expiry_doubts_cleared, still_parked)
@@ -195,6 +178,8 @@ class Facts:
         for statement, columns, rows in self._changes():
             if rows:
                 await run(connection, statement, arrays(columns, rows))
+        if self.audited:
+            await append(connection, self.audited)
 
     def _new_and_decided(self) -> tuple[str, Row]:
         """Write the SQL of what nearly every turn records, as one statement: no two parts of it touch the same rows."""

@@ -5,7 +5,9 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
 
 from worker.store.tables import instant, metadata
 
-# What operators changed, in the database transaction that changed it.
+# What operators changed, in the database transaction that changed it; a trigger refuses all but new rows and the relay's
+# mark. `value` is what is published; its number and the hash of the row before it are in it, and `hash` is over all of it.
+# Rows from before the chain have number 0; those that `recover` took back from the topic may share one.
 audit = sa.Table(
     "audit",
     metadata,
@@ -20,7 +22,32 @@ audit = sa.Table(
     sa.Column("published_at", instant),
     sa.Column("published_partition", sa.Integer),
     sa.Column("published_offset", sa.BigInteger),
+    sa.Column("audit_seq", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("previous_hash", BYTEA),
+    sa.Column("hash", BYTEA),
+    sa.Column("taken_back", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint(
+        "(audit_seq = 0) = (hash IS NULL) AND (audit_seq = 0) = (previous_hash IS NULL)", name="chained"
+    ),
     sa.Index("ix_audit_recorded_at", "recorded_at"),
+    sa.Index("ix_audit_seq", "audit_seq", "recorded_at", "audit_id"),
+    sa.Index("ix_audit_hash", "hash"),
+)
+sa.Index(
+    "ix_audit_number",
+    audit.c.audit_seq,
+    unique=True,
+    postgresql_where=sa.text("audit_seq > 0 AND NOT taken_back"),
+)
+
+# The last row of the chain: whoever writes the audit holds it until commit, the last of all locks.
+audit_head = sa.Table(
+    "audit_head",
+    metadata,
+    sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("audit_seq", sa.BigInteger, nullable=False),
+    sa.Column("hash", BYTEA, nullable=False),
+    sa.CheckConstraint('"only"', name="one_row"),
 )
 
 # One redrive that a person began: the same selection given again goes on with it until it is done.

@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
+from zlib import crc32
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +15,13 @@ from worker.store.blobs import unpack_headers
 from worker.store.engine import from_arrays, run, sql
 from worker.store.tables import SHARDS
 
+OUTBOX_COLUMNS = {
+    "shard": "smallint",
+    "kind": "text",
+    "ref_id": "uuid",
+    "ordered_by": "text",
+    "recorded_at": "timestamptz",
+}
 ACKNOWLEDGED = {"ref_id": "uuid", "partition": "int", "at": "bigint"}
 
 
@@ -37,6 +46,17 @@ class Acknowledged(NamedTuple):
     ref_id: UUID
     partition: int
     offset: int
+
+
+def outbox_shard(ordered_by: str) -> int:
+    """Return the shard in which all rows of one `ordered_by` are."""
+    return crc32(ordered_by.encode()) % SHARDS
+
+
+def outbox_row(kind: str, ref_id: UUID, ordered_by: str | None, recorded_at: object) -> dict[str, Any]:
+    """Make a row of the outbox; rows with one `ordered_by` are in one shard and are published one after the other."""
+    shard = outbox_shard(ordered_by or str(ref_id))
+    return {"shard": shard, "kind": kind, "ref_id": ref_id, "ordered_by": ordered_by, "recorded_at": recorded_at}
 
 
 async def hold_shards(connection: AsyncConnection, owner: UUID, lease_s: float) -> list[int]:
@@ -139,3 +159,46 @@ async def set_aside(connection: AsyncConnection, outbox_id: int, reason: str) ->
     """Keep a row that the broker refuses for good; the rows of its account wait behind it."""
     statement = sql("UPDATE outbox SET set_aside_reason = :reason WHERE outbox_id = :outbox_id")
     await connection.execute(statement, {"outbox_id": outbox_id, "reason": reason})
+
+
+class Aside(NamedTuple):
+    """A row that Kafka refused for good; `behind` counts those that wait behind it."""
+
+    outbox_id: int
+    kind: str
+    ref_id: UUID
+    ordered_by: str | None
+    recorded_at: datetime
+    reason: str
+    behind: int
+
+
+async def list_aside(
+    connection: AsyncConnection, *, outbox_id: int | None = None, after: int = 0, limit: int
+) -> list[Aside]:
+    """List rows that are set aside, the oldest first, from behind the one numbered `after`."""
+    statement = sql("""
+        SELECT o.outbox_id, o.kind, o.ref_id, o.ordered_by, o.recorded_at, o.set_aside_reason AS reason,
+               (SELECT count(*) FROM outbox b WHERE b.shard = o.shard AND b.ordered_by = o.ordered_by
+                  AND b.outbox_id > o.outbox_id) AS behind
+        FROM outbox o WHERE o.set_aside_reason IS NOT NULL AND o.outbox_id > :after
+          AND (CAST(:outbox_id AS bigint) IS NULL OR o.outbox_id = :outbox_id)
+        ORDER BY o.outbox_id LIMIT :limit
+    """)
+    given = {"outbox_id": outbox_id, "after": after, "limit": limit}
+    return [Aside(*row) for row in await connection.execute(statement, given)]
+
+
+async def put_back(connection: AsyncConnection, outbox_id: int) -> bool:
+    """Let a row that was set aside be tried again, before those behind it; False where it is not (any more)."""
+    statement = sql("""
+        UPDATE outbox SET set_aside_reason = NULL WHERE outbox_id = :outbox_id AND set_aside_reason IS NOT NULL
+        RETURNING outbox_id
+    """)
+    return (await connection.execute(statement, {"outbox_id": outbox_id})).one_or_none() is not None
+
+
+async def is_waiting(connection: AsyncConnection, outbox_id: int) -> bool:
+    """Say whether the outbox has a row of this number."""
+    statement = sql("SELECT EXISTS (SELECT 1 FROM outbox WHERE outbox_id = :outbox_id)")
+    return bool((await connection.execute(statement, {"outbox_id": outbox_id})).scalar_one())

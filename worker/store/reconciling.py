@@ -173,7 +173,7 @@ async def read_faults(connection: AsyncConnection, account_no: str, start: datet
     """
     statement = sql("""
         SELECT * FROM (
-            SELECT o.account_seq, o.command_id, o.type, o.recorded_at, o.published_at IS NULL AS unpublished,
+            SELECT o.account_seq, o.command_id, o.type, o.recorded_at, s.event_id IS NULL AS unpublished,
                    b.set_aside_reason AS set_aside,
                    CASE WHEN p.account_seq IS DISTINCT FROM o.account_seq - 1 AND o.account_seq > 1
                         THEN coalesce(p.account_seq, 0) END AS after,
@@ -186,7 +186,8 @@ async def read_faults(connection: AsyncConnection, account_no: str, start: datet
             ) p ON true
             LEFT JOIN command_ids i ON i.command_id = o.command_id
             LEFT JOIN commands c ON c.command_id = o.command_id
-            LEFT JOIN outbox b ON b.kind = 'outcome' AND b.ref_id = o.event_id AND o.published_at IS NULL
+            LEFT JOIN publications s ON s.event_id = o.event_id
+            LEFT JOIN outbox b ON b.kind = 'outcome' AND b.ref_id = o.event_id AND s.event_id IS NULL
             WHERE o.account_no = :account_no AND o.recorded_at >= :start AND o.recorded_at < :end
         ) looked WHERE unpublished OR after IS NOT NULL OR unknown ORDER BY account_seq LIMIT :limit
     """)

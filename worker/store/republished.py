@@ -23,6 +23,7 @@ _BELONGING = f"""
     JOIN outcomes o ON o.command_id = r.command_id
         AND (r.disposition IN ('duplicate', 'conflict')) = (o.type IN ('command.duplicate', 'command.conflicted'))
     JOIN command_ids i ON i.command_id = o.command_id
+    LEFT JOIN publications p ON p.event_id = o.event_id
     CROSS JOIN LATERAL (SELECT CAST(convert_from(o.value, 'UTF8') AS jsonb) -> 'source' AS source) told
     WHERE told.source ->> 'topic' = r.topic AND CAST(told.source ->> 'partition' AS int) = r.partition
       AND CAST(told.source ->> 'offset' AS bigint) = r."offset"
@@ -46,7 +47,7 @@ async def count_outcomes(connection: AsyncConnection, plan: Plan) -> tuple[int, 
     """Count the outcomes of a plan's range that were published, and those that were not yet."""
     await connection.execute(sql(f"SET LOCAL statement_timeout = '{GATHER_TIMEOUT}'"))
     counted = sql(f"""
-        SELECT count(*) FILTER (WHERE o.published_at IS NOT NULL), count(*) FILTER (WHERE o.published_at IS NULL)
+        SELECT count(p.event_id), count(*) - count(p.event_id)
         {_BELONGING}
     """)
     published, waiting = (await connection.execute(counted, _given(plan))).one()
@@ -60,7 +61,7 @@ async def gather_outcomes(connection: AsyncConnection, plan: Plan, to_topic: str
     statement = sql(f"""
         INSERT INTO replay_outcomes (plan_id, to_topic, number, event_id)
         SELECT :plan_id, :to_topic, row_number() OVER (ORDER BY o.account_no, o.account_seq), o.event_id
-        {_BELONGING} AND o.published_at IS NOT NULL
+        {_BELONGING} AND p.event_id IS NOT NULL
     """)
     given = _given(plan) | {"plan_id": plan.plan_id, "to_topic": to_topic}
     return (await connection.execute(statement, given)).rowcount

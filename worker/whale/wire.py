@@ -9,7 +9,7 @@ from typing import Any, Literal
 from worker.ledger.strict_json import too_deep
 
 ANSWER_BYTES_MAX = 1 << 20
-HEADERS_KEPT = frozenset({"content-type", "location", "retry-after", "x-trace-id"})
+HEADERS_KEPT = frozenset({"content-type", "date", "location", "retry-after", "x-trace-id"})
 TEXT_CHARS_MAX = 500
 DEPTH_MAX = 64
 

@@ -310,3 +310,22 @@ async def test_a_confirmed_answer_ends_a_recovered_doubt(two: Two) -> None:
     assert turn.command.command_id == unfreeze
     assert turn.intent.target == Numbers(serial_num="S9"), "the number comes from the first, which is known again"
     assert await two.now.rows("SELECT 1 FROM doubts") == []
+
+
+async def test_what_the_audit_forgot_is_taken_back_and_the_recovery_follows_it(two: Two) -> None:
+    command_id = await two.was.parked("temp.adjust")
+    done = await two.was.cli("in-doubt", "resolve", str(command_id), "--not-applied", "--reason", "why", "--yes")
+    assert done.returncode == 0, done.stderr
+    found = await two.remembered()
+    [lost] = await two.was.rows("SELECT value FROM audit")
+    found.audit.append(RawRecord("audit", 0, 0, 1_700_000_000_000, b"ann", bytes(lost["value"])))
+    shown = await preview(two.now.engine, two.now.settings, found)
+    assert shown == await recover(two.now.engine, two.now.settings, found, "ben", "the backup of 03:00")
+    assert shown.audit_forgotten == 1
+    rows = await two.now.rows("SELECT audit_seq, action, value, taken_back FROM audit ORDER BY audit_seq")
+    assert [(row["audit_seq"], row["action"], row["taken_back"]) for row in rows] == [
+        (1, "in-doubt.resolve", True),
+        (2, "recover", False),
+    ]
+    assert bytes(rows[0]["value"]) == bytes(lost["value"])
+    assert await two.outbox() == ["audit"]

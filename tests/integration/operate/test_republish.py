@@ -21,8 +21,9 @@ async def test_stored_outcomes_go_out_again_with_their_bytes_in_each_accounts_se
     await history.answer(DONE)
     statement = """SELECT account_no, value, headers, event_id, recorded_at, type FROM outcomes
                    WHERE type <> 'command.succeeded' OR account_seq < 4 ORDER BY account_no, account_seq"""
-    await history.do("UPDATE outcomes SET published_at = now(), published_partition = 0, published_offset = 0")
-    await history.do("UPDATE outcomes SET published_at = NULL WHERE type = 'command.succeeded' AND account_seq >= 4")
+    await history.do(
+        "INSERT INTO publications SELECT event_id, now(), 0, 0 FROM outcomes WHERE type <> 'command.succeeded' OR account_seq < 4"
+    )
     stored = await history.rows(statement)
     plan = await history.plan()
     again = ("--republish", "--to-topic")
@@ -49,7 +50,7 @@ async def test_stored_outcomes_go_out_again_with_their_bytes_in_each_accounts_se
 async def test_republishing_goes_on_where_it_was_killed(history: History) -> None:
     await history.write(*(history.command("1e5") for _ in range(60)))
     await history.read(0, 60)
-    await history.do("UPDATE outcomes SET published_at = now(), published_partition = 0, published_offset = 0")
+    await history.do("INSERT INTO publications SELECT event_id, now(), 0, 0 FROM outcomes")
     plan = await history.plan()
     lost = f"{history.topics.outcomes}.again"
     await create_topics(history.kafka, [lost])

@@ -1,0 +1,69 @@
+"""The brokerage: whether it takes our signature, and how far its clock is from ours."""
+
+from email.utils import parsedate_to_datetime
+
+from worker import clock
+from worker.errors import LedgerWorkerError
+from worker.ledger.verdicts import NotSent
+from worker.operate.doctor.check import Check
+from worker.settings import Settings
+from worker.whale.client import WhaleClient
+from worker.whale.operations import REGISTRY
+from worker.whale.probes import credentials_check
+from worker.whale.sign import Credentials
+from worker.whale.verdict import judge
+from worker.whale.wire import NoAnswer
+
+ASKED_ACCOUNT = "DOCTOR"
+SKEW_S_MAX = 5.0
+"""A signature carries our time in whole seconds, and how far off it may be the brokerage does not say."""
+
+
+async def examine_brokerage(settings: Settings) -> list[Check]:
+    """Make one signed read; that the account is not known there does not matter."""
+    credentials = Credentials(
+        settings.whale_app_key,
+        settings.whale_app_secret.get_secret_value(),
+        settings.whale_access_token.get_secret_value(),
+    )
+    try:
+        async with WhaleClient(
+            url=settings.whale_base_url,
+            credentials=credentials,
+            timeout_s=settings.whale_timeout_s,
+            pool_size=1,
+            allow_http=settings.whale_allow_http,
+        ) as client:
+            asked_s = clock.wall_s()
+            exchange = await client.read(credentials_check(ASKED_ACCOUNT))
+            answered_s = clock.wall_s()
+    except LedgerWorkerError as error:
+        return [Check("brokerage", ok=False, says=str(error), do="correct LEDGER_WHALE_*")]
+    if isinstance(exchange, NoAnswer):
+        return [Check("brokerage", ok=False, says=exchange.message, do="check LEDGER_WHALE_BASE_URL and the network")]
+    clocks = compare_clocks(exchange.headers.get("date"), asked_s, answered_s)
+    verdict = judge(REGISTRY["order.withdraw"], exchange, frozenset())
+    if isinstance(verdict, NotSent) and verdict.pause is not None:
+        return [
+            Check("brokerage", ok=False, says=verdict.message, do="check the keys, the token and the allow-list"),
+            *clocks,
+        ]
+    said = f"{settings.whale_base_url} takes our signature (HTTP {exchange.status})"
+    return [Check("brokerage", ok=True, says=said), *clocks]
+
+
+def compare_clocks(date: str | None, asked_s: float, answered_s: float) -> list[Check]:
+    """Compare the `Date` of an answer, in whole seconds, with our clock; nothing where there is none."""
+    try:
+        theirs_s = parsedate_to_datetime(date or "").timestamp() + 0.5
+    except ValueError:
+        return []
+    skew_s = theirs_s - (asked_s + answered_s) / 2
+    return [
+        Check(
+            "whale-clock",
+            abs(skew_s) <= SKEW_S_MAX + (answered_s - asked_s) / 2,
+            f"the brokerage is {skew_s:+.1f} s from this machine, by its Date",
+            "synchronise this machine's clock: it is signed, and a request from another time is refused",
+        )
+    ]
