@@ -80,7 +80,7 @@ class Past:
 
     async def read_one(self, place: TopicPartition, offset: int) -> RawRecord | None:
         """Read the record at an offset within the log; None where there is none, as of an aborted Kafka transaction."""
-        found = await self.read(place, offset, offset + 1)
+        found = [record async for records in self.stream(place, offset, offset + 1) for record in records]
         return found[0] if found else None
 
     async def stream(self, place: TopicPartition, start: int, end: int) -> AsyncIterator[list[RawRecord]]:

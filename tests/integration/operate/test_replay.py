@@ -194,7 +194,7 @@ async def test_a_run_that_is_killed_goes_on_where_it_was_and_two_at_once_are_one
         async def has_begun() -> bool:
             return len(await history.positions()) > 15
 
-        await wait_until_async(has_begun)
+        await wait_until_async(has_begun, deadline_s=90)
         second = await history.run(plan)
         assert second.returncode == 5
         assert "run by ann" in second.stderr

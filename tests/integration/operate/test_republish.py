@@ -62,7 +62,7 @@ async def test_republishing_goes_on_where_it_was_killed(history: History) -> Non
         return bool(rows)
 
     with subprocess.Popen(run, cwd=CHECKOUT, env=history.env, stdout=-3, stderr=-3) as first:  # noqa: ASYNC220
-        await wait_until_async(has_begun)
+        await wait_until_async(has_begun, deadline_s=90)
         first.send_signal(signal.SIGKILL)
     ran = await history.run(plan, *again)
     assert json.loads(ran.stdout)["counts"]["published"] == 60
