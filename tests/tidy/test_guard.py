@@ -17,8 +17,8 @@ READS = {
 """Last words of commands that change nothing of ours: what a new one is called decides which rule it obeys."""
 NEITHER = {"migrate", "send", "run", "demo"}
 """Those that the contract lets do without; of `replay` it is `run` and needs both."""
-OF_ITS_OWN = {"topics apply"}
-"""Needs both with `--drained` only, which its own test looks at."""
+OF_ITS_OWN = {"topics apply", "dead-letters redrive"}
+"""They need both, the one with `--drained` only and the other without `--preview`, which their own tests look at."""
 
 
 def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, TyperCommand]]:

@@ -5,6 +5,18 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
 
 from worker.store.tables import instant, metadata
 
+# Ranges that `topics adopt` passed over: nobody has read them.
+skipped_ranges = sa.Table(
+    "skipped_ranges",
+    metadata,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("from_offset", sa.BigInteger, primary_key=True),
+    sa.Column("to_offset", sa.BigInteger, nullable=False),
+    sa.Column("adopted_at", instant, nullable=False, server_default=sa.text("now()")),
+)
+
 # What operators changed, in the database transaction that changed it; a trigger refuses all but new rows and the relay's
 # mark. `value` is what is published; its number and the hash of the row before it are in it, and `hash` is over all of it.
 # Rows from before the chain have number 0; those that `recover` took back from the topic may share one.

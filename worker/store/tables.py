@@ -47,18 +47,6 @@ offsets = sa.Table(
     sa.CheckConstraint("last_offset < next_offset", name="last_before_next"),
 )
 
-# Ranges that `topics adopt` passed over: nobody has read them.
-skipped_ranges = sa.Table(
-    "skipped_ranges",
-    metadata,
-    sa.Column("topic", sa.Text, primary_key=True),
-    sa.Column("partition", sa.Integer, primary_key=True),
-    sa.Column("epoch", sa.Integer, primary_key=True),
-    sa.Column("from_offset", sa.BigInteger, primary_key=True),
-    sa.Column("to_offset", sa.BigInteger, nullable=False),
-    sa.Column("adopted_at", instant, nullable=False, server_default=sa.text("now()")),
-)
-
 # Every record, byte for byte.
 records = sa.Table(
     "records",
