@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.support import QUICK, SandboxClient, WorkerProcess, new_account, new_command, wait_until
 from tests.support.raw_records import headers_of, read_raw
@@ -22,6 +23,8 @@ from worker.pipeline.check import check
 from worker.settings import Settings
 from worker.store.engine import opened, transaction
 from worker.store.inbox import Judged, store_batch
+
+pytestmark = pytest.mark.timeout(300)  # a dozen processes are started, one after the other
 
 COUNT = 1000
 ACCOUNTS = 20
@@ -54,7 +57,7 @@ def killed_half_way(env: dict[str, str], *arguments: str) -> None:
     done = len(rows(env, "SELECT 1 FROM redrives"))
     process = subprocess.Popen([sys.executable, "-m", "worker", *arguments], cwd=CHECKOUT, env=env)
     try:
-        wait_until(lambda: len(rows(env, "SELECT 1 FROM redrives")) > done + COUNT // 5)
+        wait_until(lambda: len(rows(env, "SELECT 1 FROM redrives")) > done + COUNT // 5, 90)
     finally:
         process.kill()
         process.wait()
@@ -64,7 +67,7 @@ def killed_half_way(env: dict[str, str], *arguments: str) -> None:
 def two_at_once(env: dict[str, str], *arguments: str) -> set[int]:
     argv = [sys.executable, "-m", "worker", *arguments]
     both = [subprocess.Popen(argv, cwd=CHECKOUT, env=env, stdout=subprocess.DEVNULL) for _ in range(2)]
-    return {one.wait(60) for one in both}
+    return {one.wait(120) for one in both}
 
 
 def test_a_thousand_quarantined_and_a_thousand_edited_are_each_taken_once_in_their_sequence(
