@@ -72,7 +72,7 @@ def upgrade() -> None:
     op.create_index("ix_audit_seq", "audit", ["audit_seq", "recorded_at", "audit_id"])
     op.create_index("ix_audit_hash", "audit", ["hash"])
     op.create_index(
-        "ix_audit_number",
+        "uq_audit_number",
         "audit",
         ["audit_seq"],
         unique=True,

@@ -46,7 +46,7 @@ audit = sa.Table(
     sa.Index("ix_audit_hash", "hash"),
 )
 sa.Index(
-    "ix_audit_number",
+    "uq_audit_number",
     audit.c.audit_seq,
     unique=True,
     postgresql_where=sa.text("audit_seq > 0 AND NOT taken_back"),

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -20,7 +21,7 @@ from worker.operate.audit import as_row
 from worker.pipeline.publish import Publish
 from worker.settings import Settings
 from worker.store.adoptions import read_now
-from worker.store.audit import Action, note
+from worker.store.audit import Action, list_audit, note
 from worker.store.chain import take_back
 from worker.store.engine import opened, transaction
 from worker.store.facts import Facts
@@ -289,6 +290,20 @@ async def test_the_list_is_paged_and_filtered_and_shows_what_was_before_and_afte
     assert wrong.returncode == 2
     more = await typed(office.env, "audit", "list", "--limit", "2")
     assert f"--after {rest[0]['audit_id']}" in more.stderr
+
+
+async def test_the_first_page_of_a_hundred_thousand_rows_is_there_within_a_second(office: Office) -> None:
+    office.do("""
+        INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value, audit_seq, previous_hash, hash)
+        SELECT gen_random_uuid(), now() - i * interval '1 s', 'ann', 'pause', 'why', '{}', 100001 - i, '', ''
+        FROM generate_series(1, 100000) i
+    """)
+    async with opened(office.settings.database_url.get_secret_value()) as engine, transaction(engine) as connection:
+        began_s = clock.boot_s()
+        rows = await list_audit(connection, limit=101)
+        rows += await list_audit(connection, after=UUID(str(rows[-1]["audit_id"])), limit=101)
+        assert clock.boot_s() - began_s < 1
+    assert [row["audit_seq"] for row in rows] == list(range(100_000, 100_000 - 202, -1))
 
 
 class TestForgetting:

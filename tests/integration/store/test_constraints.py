@@ -41,8 +41,15 @@ LETTER = (
     f"failed_at, headers) VALUES ({ID}, 't', 1, 0, 0, {{0}}, '', '', now(), '')"
 )
 OUTBOX = f"INSERT INTO outbox (shard, kind, ref_id, recorded_at) VALUES (0, {{0}}, {ID}, now())"
+AUDIT = (
+    "INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value, audit_seq, previous_hash, hash) "
+    f"VALUES ({ID}, now(), 'ann', 'pause', 'why', '', {{0}})"
+)
 
 VIOLATIONS = {
+    "ck_audit_chained": AUDIT.format("1, '', NULL"),
+    "ck_audit_head_one_row": """INSERT INTO audit_head ("only", audit_seq, hash) VALUES (false, 0, '')""",
+    "pk_audit_head": "INSERT INTO audit_head (audit_seq, hash) VALUES (0, '')",
     "ck_lanes_state": LANE.format("state", "'busy'"),
     "ck_lanes_leased": LANE.format("state, ready_at, owner", f"'ready', now(), {ID}"),
     "ck_lanes_held": LANE.format("state, wake_at", "'held', now()"),
@@ -84,7 +91,8 @@ async def test_no_invariant_is_without_its_test(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", [OUTCOME.format("1"), COMMAND.format("'queued', NULL"), LETTER.format("'REFUSED'")]
+    "statement",
+    [AUDIT.format("1, '', ''"), OUTCOME.format("1"), COMMAND.format("'queued', NULL"), LETTER.format("'REFUSED'")],
 )
 async def test_a_place_in_a_sequence_is_given_once(world: World, statement: str) -> None:
     await world.sql(statement)
