@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from worker.errors import SettingsError
+from worker.ledger.limits import read_limits
 
 PREFIX = "LEDGER_"
 FOREIGN_PREFIXES = ("LEDGER_TEST_", "LEDGER_PARTS_")
@@ -82,6 +83,11 @@ def _split(value: object) -> object:
     return frozenset(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
+def _limits(text: str) -> str:
+    read_limits(text)
+    return text
+
+
 def _none_word(value: object) -> object:
     return None if value == "none" else value
 
@@ -89,6 +95,7 @@ def _none_word(value: object) -> object:
 Servers = Annotated[str, AfterValidator(_servers)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+LimitsText = Annotated[str, AfterValidator(_limits)]
 Codes = Annotated[frozenset[str], BeforeValidator(_split)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -178,8 +185,10 @@ class Settings(BaseModel):
         120.0, description="how long after its last byte may have left a call may still take effect"
     )
     open_doubts_max: CountOrNone = Field(
-        None,
-        description="not in effect yet: above so many open doubts new writes of that operation will wait; or none",
+        None, description="above so many open doubts new writes of that operation wait until a person resumes; or none"
+    )
+    limits: LimitsText | None = Field(
+        None, description="the most per command, and per account and day, of each operation, as JSON: see below"
     )
     sweep_grace_s: NotNegative = Field(
         120.0, description="how long after its hour the brokerage may take to end a temporary adjustment by itself"

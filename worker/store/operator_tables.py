@@ -22,3 +22,37 @@ audit = sa.Table(
     sa.Column("published_offset", sa.BigInteger),
     sa.Index("ix_audit_recorded_at", "recorded_at"),
 )
+
+# What people have stopped for now: calls of everything, of one operation, or of one account. `only_new`: set by a worker.
+brakes = sa.Table(
+    "brakes",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text(collation="C"), primary_key=True),
+    sa.Column("set_at", instant, nullable=False, server_default=sa.text("now()")),
+    sa.Column("set_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("only_new", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint("kind IN ('all', 'operation', 'account')", name="kind"),
+    sa.CheckConstraint("(kind = 'all') = (subject = '')", name="subject"),
+)
+
+# Since when doubts of an operation count against LEDGER_OPEN_DOUBTS_MAX: since a person last let it go on.
+doubts_seen = sa.Table(
+    "doubts_seen",
+    metadata,
+    sa.Column("operation", sa.Text, primary_key=True),
+    sa.Column("seen_at", instant, nullable=False),
+)
+
+# What each account let go on a UTC day, in a currency or as a quantity; only where a limit is set.
+day_totals = sa.Table(
+    "day_totals",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("account_no", sa.Text(collation="C"), primary_key=True),
+    sa.Column("operation", sa.Text, primary_key=True),
+    sa.Column("unit", sa.Text, primary_key=True),
+    sa.Column("used", sa.Numeric, nullable=False),
+    postgresql_with={"fillfactor": 80},
+)
