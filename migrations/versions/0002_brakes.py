@@ -23,8 +23,7 @@ def upgrade() -> None:
         sa.Column("set_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("set_by", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("only_new", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.CheckConstraint("kind IN ('all', 'operation', 'account')", name=op.f("ck_brakes_kind")),
+        sa.CheckConstraint("kind IN ('all', 'operation', 'doubts', 'account')", name=op.f("ck_brakes_kind")),
         sa.CheckConstraint("(kind = 'all') = (subject = '')", name=op.f("ck_brakes_subject")),
         sa.PrimaryKeyConstraint("kind", "subject", name=op.f("pk_brakes")),
     )

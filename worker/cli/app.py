@@ -3,6 +3,8 @@
 import typer
 
 from worker.cli import (
+    accounts,
+    commands,
     dead_letters,
     demo,
     doctor,
@@ -10,6 +12,7 @@ from worker.cli import (
     in_doubt,
     migrate,
     parked,
+    pause,
     recover,
     run,
     schemas,
@@ -34,6 +37,9 @@ GROUPS = (
     parked,
     dead_letters,
     timers,
+    pause,
+    accounts,
+    commands,
     recover,
     whale,
     settings,

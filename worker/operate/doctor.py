@@ -1,7 +1,7 @@
 """Everything that must be in order for the worker to do its work: one line each, with what to do where it is not."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,6 +14,7 @@ from worker.ledger.positions import ReasonKind
 from worker.ledger.verdicts import NotSent
 from worker.operate.witnesses import find_witnesses
 from worker.settings import Need, Settings
+from worker.store.brakes import count_holds, read_pauses
 from worker.store.condition import Condition, read_breaches, read_condition, read_server
 from worker.store.engine import opened, transaction
 from worker.store.offsets import read_positions
@@ -99,9 +100,11 @@ async def _condition(engine: AsyncEngine, settings: Settings) -> list[Check]:
     async with transaction(engine) as connection:
         condition = await read_condition(connection)
         breaches = {name: count for name, count in (await read_breaches(connection, LATE_S)).items() if count}
+        pauses, holds = await read_pauses(connection), await count_holds(connection)
     told = ", ".join(f"{count} {name}" for name, count in breaches.items())
     return [
         *_work(condition, settings),
+        _brake([f"{one.brake().mark()}{one.reason} (by {one.set_by})" for one in pauses], holds),
         Check(
             "invariants",
             not breaches,
@@ -142,9 +145,20 @@ def _work(condition: Condition, settings: Settings) -> list[Check]:
             "intake",
             not condition.stopped,
             "; ".join(condition.stopped) or "no partition is stopped",
-            "see `ledger-worker dead-letters list` and mend the producer",
+            "see `ledger-worker dead-letters list`, mend the producer, then `ledger-worker resume --topic … --partition …`",
         ),
     ]
+
+
+def _brake(paused: Sequence[str], holds: int) -> Check:
+    """Say what people have stopped; a held account is no disorder, but is told."""
+    held = f"; {holds} accounts are held" if holds else ""
+    return Check(
+        "brake",
+        not paused,
+        ("; ".join(paused) or "nothing is paused") + held,
+        "`ledger-worker resume` when it may go on; see docs/runbooks/brake.md",
+    )
 
 
 async def _kafka(settings: Settings, *, has_tables: bool) -> list[Check]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from worker.ledger.brakes import ACCOUNT, ALL, EXPIRE, OPERATION, Brake, Brakes
+from worker.ledger.brakes import ACCOUNT, ALL, DOUBTS, EXPIRE, OPERATION, Brake, Brakes
 from worker.store.arrays import written
 from worker.store.engine import run
 
@@ -22,7 +22,7 @@ async def read_brakes(connection: AsyncConnection, accounts: Sequence[str]) -> B
     finds them; one that is being released at this moment is passed over, and nobody waits for it.
     """
     statement = """
-        SELECT kind, subject, reason, only_new FROM brakes
+        SELECT kind, subject, reason FROM brakes
         WHERE kind <> 'account' OR subject = ANY(:accounts) FOR SHARE SKIP LOCKED
     """
     rows = await run(connection, statement, {"accounts": written("text", accounts)})
@@ -33,7 +33,7 @@ async def expiries_stopped(connection: AsyncConnection) -> bool:
     """Say whether timers must wait."""
     statement = f"""
         SELECT 1 FROM brakes
-        WHERE kind = '{ALL}' OR (kind = '{OPERATION}' AND subject = '{EXPIRE}' AND NOT only_new) LIMIT 1
+        WHERE kind = '{ALL}' OR (kind = '{OPERATION}' AND subject = '{EXPIRE}') LIMIT 1
     """
     return bool(await run(connection, statement, {}))
 
@@ -54,12 +54,12 @@ async def pause_doubtful(connection: AsyncConnection, operations: Sequence[str],
                 ) still_open
             ) counted
             WHERE counted.doubts > :doubts_max
-                AND NOT EXISTS (SELECT 1 FROM brakes b WHERE b.kind = '{OPERATION}' AND b.subject = o.operation)
+                AND NOT EXISTS (SELECT 1 FROM brakes b WHERE b.kind = '{DOUBTS}' AND b.subject = o.operation)
         )
-        INSERT INTO brakes (kind, subject, set_by, reason, only_new)
-        SELECT '{OPERATION}', operation, '{BY_WORKER}',
-               format('more than %s of its commands are in doubt (LEDGER_OPEN_DOUBTS_MAX)', CAST(:doubts_max AS bigint)), true
-        FROM over ORDER BY operation ON CONFLICT DO NOTHING RETURNING kind, subject, reason, only_new
+        INSERT INTO brakes (kind, subject, set_by, reason)
+        SELECT '{DOUBTS}', operation, '{BY_WORKER}',
+               format('more than %s of its commands are in doubt (LEDGER_OPEN_DOUBTS_MAX)', CAST(:doubts_max AS bigint))
+        FROM over ORDER BY operation ON CONFLICT DO NOTHING RETURNING kind, subject, reason
     """
     given = {"operations": written("text", sorted(operations)), "doubts_max": doubts_max}
     return [Brake(*row) for row in await run(connection, statement, given)]
@@ -72,16 +72,15 @@ class Kept:
     kind: str
     subject: str
     reason: str
-    only_new: bool
     set_at: datetime
     set_by: str
 
     def brake(self) -> Brake:
         """Return what of it concerns the path."""
-        return Brake(self.kind, self.subject, self.reason, self.only_new)
+        return Brake(self.kind, self.subject, self.reason)
 
 
-_KEPT = "kind, subject, reason, only_new, set_at, set_by"
+_KEPT = "kind, subject, reason, set_at, set_by"
 
 
 async def read_pauses(connection: AsyncConnection) -> list[Kept]:
@@ -129,20 +128,28 @@ async def note_doubts_seen(connection: AsyncConnection, operation: str) -> None:
     await connection.execute(statement, {"operation": operation})
 
 
-async def wake_held(connection: AsyncConnection, mark: str) -> int:
+async def wake_held(connection: AsyncConnection, mark: str, account_no: str | None = None) -> int:
     """Make the lanes ready that rest behind a brake, by the begin of their hold reason; returns how many.
 
     A lane that is leased or ready for an expiry meanwhile is not held afterwards. Locked in the sequence of all.
     """
     statement = text("""
         WITH resting AS (
-            SELECT account_no FROM lanes WHERE starts_with(hold_reason, :mark) ORDER BY account_no FOR UPDATE
+            SELECT account_no FROM lanes
+            WHERE starts_with(hold_reason, :mark) AND (CAST(:account_no AS text) IS NULL OR account_no = :account_no)
+            ORDER BY account_no FOR UPDATE
         )
         UPDATE lanes l SET state = CASE l.state WHEN 'held' THEN 'ready' ELSE l.state END,
             ready_at = CASE l.state WHEN 'held' THEN now() ELSE l.ready_at END, wake_at = NULL, hold_reason = NULL
         FROM resting WHERE l.account_no = resting.account_no RETURNING 1
     """)
-    return len((await connection.execute(statement, {"mark": mark})).all())
+    return len((await connection.execute(statement, {"mark": mark, "account_no": account_no})).all())
+
+
+async def count_held(connection: AsyncConnection, mark: str) -> int:
+    """Count the lanes that rest behind a brake."""
+    statement = text("SELECT count(*) FROM lanes WHERE starts_with(hold_reason, :mark)")
+    return int((await connection.execute(statement, {"mark": mark})).scalar_one())
 
 
 async def count_due_expiries(connection: AsyncConnection) -> Mapping[str, Any]:

@@ -23,7 +23,8 @@ audit = sa.Table(
     sa.Index("ix_audit_recorded_at", "recorded_at"),
 )
 
-# What people have stopped for now: calls of everything, of one operation, or of one account. `only_new`: set by a worker.
+# What is stopped for now: calls of everything, of one operation (`doubts`: by a worker itself), or of one account. A row is
+# never changed: claims pass over one that is locked, as one that is being released.
 brakes = sa.Table(
     "brakes",
     metadata,
@@ -32,8 +33,7 @@ brakes = sa.Table(
     sa.Column("set_at", instant, nullable=False, server_default=sa.text("now()")),
     sa.Column("set_by", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("only_new", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.CheckConstraint("kind IN ('all', 'operation', 'account')", name="kind"),
+    sa.CheckConstraint("kind IN ('all', 'operation', 'doubts', 'account')", name="kind"),
     sa.CheckConstraint("(kind = 'all') = (subject = '')", name="subject"),
 )
 

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.store.world import DOUBT, UNSENT, World, done
 from tests.support.commands import new_account
 from worker import clock
-from worker.ledger.brakes import ACCOUNT, ALL, OPERATION, Brake
+from worker.ledger.brakes import ACCOUNT, ALL, DOUBTS, OPERATION, Brake
 from worker.ledger.verdicts import Unreadable
 from worker.store.brakes import set_brake, take_brake, wake_held
 from worker.store.engine import transaction
@@ -212,7 +212,7 @@ class TestOpenDoubts:
         [turn] = await world.claim()
         assert turn.command.account_no == "H4", "another operation does not notice"
         paused = await world.one("SELECT * FROM brakes")
-        assert (paused.subject, paused.set_by, paused.only_new) == ("cash.freeze", "ledger-worker", True)
+        assert (paused.kind, paused.subject, paused.set_by) == (DOUBTS, "cash.freeze", "ledger-worker")
         assert (await world.lane("H3")).hold_reason.startswith("cash.freeze is paused: more than 1")
         await world.age(10)
         await world.wake()
@@ -225,7 +225,7 @@ class TestOpenDoubts:
         await world.accept_new("cash.freeze", "H3")
         assert await world.claim() == []
         await world.sql("INSERT INTO doubts_seen VALUES ('cash.freeze', now())")
-        assert await release(world, OPERATION, "cash.freeze") == 1
+        assert await release(world, DOUBTS, "cash.freeze") == 1
         await world.go(DOUBT)
         await world.accept_new("cash.freeze", "H4")
         await world.go(DOUBT)
