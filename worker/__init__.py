@@ -9,6 +9,7 @@ effect   — makes one signed call, once
 finish   — records what came of it: state, outcome, timer, the lane's next turn
 publish  — sends what was recorded to Kafka, an account's outcomes one after the other
 turn     — what the stages hand on, and what follows from all that is known of a command
+policy   — why a call that would be made now must not be: too late, no use, stopped, too much; pure
 report   — what came of a turn, as it is stored
 
 What happens because time passed is in `worker.timers`. The engines meet only in Postgres.

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from worker.errors import SettingsError
+from worker.ledger.limits import checked_limits
 
 PREFIX = "LEDGER_"
 FOREIGN_PREFIXES = ("LEDGER_TEST_", "LEDGER_PARTS_")
@@ -95,6 +96,7 @@ def _actor(text: str) -> str:
 Servers = Annotated[str, AfterValidator(_servers)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+LimitsText = Annotated[str, AfterValidator(checked_limits)]
 Codes = Annotated[frozenset[str], BeforeValidator(_split)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -184,8 +186,10 @@ class Settings(BaseModel):
         120.0, description="how long after its last byte may have left a call may still take effect"
     )
     open_doubts_max: CountOrNone = Field(
-        None,
-        description="not in effect yet: above so many open doubts new writes of that operation will wait; or none",
+        None, description="above so many open doubts new writes of that operation wait until a person resumes; or none"
+    )
+    limits: LimitsText | None = Field(
+        None, description="the most per command, and per account and day, of each operation, as JSON: see below"
     )
     sweep_grace_s: NotNegative = Field(
         120.0, description="how long after its hour the brokerage may take to end a temporary adjustment by itself"

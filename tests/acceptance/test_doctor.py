@@ -24,6 +24,7 @@ LINES = {
         "outbox",
         "set-aside",
         "doubts",
+        "brake",
     ),
     *(
         "timers",

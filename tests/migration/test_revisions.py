@@ -74,6 +74,21 @@ SAMPLES: dict[str, str] = {
             FROM audit_head h;
         UPDATE audit_head SET audit_seq = audit_seq + 1, hash = sha256('\\x7b7d');
     """,
+    "0007": """
+        INSERT INTO lanes (account_no, state, ready_at, next_position) VALUES ('A2', 'ready', now(), 2);
+        INSERT INTO command_ids (command_id, account_no, command_type, content_hash, hash_version)
+            VALUES ('11111111-7425-40de-944b-e07fc1f90ae7', 'A2', 'cash.adjust', '\\x00', 1);
+        INSERT INTO commands (command_id, account_no, position, command_type, urgent, payload, issued_at, topic, epoch,
+                              partition, "offset", accepted_at)
+            VALUES ('11111111-7425-40de-944b-e07fc1f90ae7', 'A2', 1, 'cash.adjust', false, '{}', now(), 't', 1, 0, 1, now());
+        INSERT INTO timers (command_id, account_no, kind, due_at, wake_at, fired_at)
+            VALUES ('22222222-7425-40de-944b-e07fc1f90ae7', 'A2', 'expire', now(), now() - interval '1 hour', now());
+        INSERT INTO outbox (shard, kind, ref_id, recorded_at)
+            VALUES (0, 'outcome', '22222222-7425-40de-944b-e07fc1f90ae7', now());
+        INSERT INTO brakes (kind, subject, set_by, reason) VALUES ('operation', 'order.place', 'ann', 'why');
+        INSERT INTO doubts_seen VALUES ('order.place', now());
+        INSERT INTO day_totals VALUES (current_date, 'A2', 'cash.adjust', 'USD', 1.5);
+    """,
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published
 

@@ -60,6 +60,7 @@ class Timer(NamedTuple):
     state: str
     due_at: datetime
     wake_at: datetime
+    fired_at: datetime | None = None
 
 
 class Watched(NamedTuple):
@@ -310,8 +311,10 @@ async def write_facts(facts: Facts, db: Database) -> None:
     for row in facts.timers_rearmed:
         timer = db.timers.get(row["command_id"])
         if timer is not None:
-            wake_at = max(row["wake_at"], timer.due_at)
-            db.timers[timer.command_id] = timer._replace(state="armed", wake_at=wake_at)
+            early = row["wake_at"] < timer.due_at
+            wake_at = row["wake_at"] if timer.fired_at else max(row["wake_at"], timer.due_at)
+            fired_at = timer.fired_at if early else None
+            db.timers[timer.command_id] = timer._replace(state="armed", wake_at=wake_at, fired_at=fired_at)
     for row in facts.doubts_parked:
         doubt = db.doubts.get((row["command_id"], False))
         if doubt is not None:

@@ -24,14 +24,18 @@ Outcome = TypeVar("Outcome")
 
 READS = ("read_commands", "read_histories", "read_adjusting")
 DOORS: dict[str, dict[str, Any]] = {
-    "worker.pipeline.claim": {"lease_ready": database, "open_attempts": database},
+    "worker.pipeline.claim": {
+        **dict.fromkeys(("lease_ready", "open_attempts"), database), "read_brakes": lookups,
+    },
     "worker.pipeline.finish": {
         "lock_lanes": database, "report_attempts": database, **dict.fromkeys(READS, lookups),
     },
     "worker.timers.reclaim": {
         "take_silent": database, "silence_attempts": database, **dict.fromkeys(READS, lookups),
     },
-    "worker.timers.due": dict.fromkeys(("read_due", "make_due", "seconds_to_next"), database),
+    "worker.timers.due": {
+        **dict.fromkeys(("read_due", "make_due", "seconds_to_next"), database), "expiries_stopped": lookups,
+    },
     "worker.timers.expire": {
         **dict.fromkeys(("read_due", "rearm", "lock_lanes"), database), "read_adjusting": lookups,
     },

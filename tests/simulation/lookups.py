@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.simulation.database import WAITING, Database, Tried
+from worker.ledger.brakes import Brakes
 from worker.ledger.decide import Attempt, Known, Look, Sight
 from worker.store.rows import AdjustmentRow, CommandRow, History, LaneRow
 
@@ -91,7 +92,8 @@ async def read_adjusting(
 
 def adjustment(db: Database, command_id: UUID) -> AdjustmentRow:
     """An adjustment, with whether a temp.expire that names it is in doubt."""
-    row = db.adjustments[command_id]
+    timer = db.timers.get(command_id)
+    row = replace(db.adjustments[command_id], fired_at=timer.fired_at if timer else None)
     for doubtful, is_expiry in db.doubts:
         command = db.commands[doubtful]
         if not is_expiry and command.command_type == "temp.expire" and command.account_no == row.account_no:
@@ -99,6 +101,15 @@ def adjustment(db: Database, command_id: UUID) -> AdjustmentRow:
             if named.get("command_id") == str(command_id) or named.get("adjust_no", "") == row.adjust_no:
                 return replace(row, command_doubted=True)
     return row
+
+
+async def read_brakes(db: Database, accounts: Collection[str]) -> Brakes:
+    """Nothing is stopped in these worlds: nobody is there to release it."""
+    return Brakes()
+
+
+async def expiries_stopped(db: Database) -> bool:
+    return False
 
 
 async def read_targets(db: Database, ids: Sequence[UUID]) -> dict[UUID, Mapping[str, Any]]:

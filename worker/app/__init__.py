@@ -14,6 +14,7 @@ from worker.app.budget import Permits
 from worker.app.gauges import Gauges
 from worker.app.lanes import Lanes
 from worker.app.rounds import Rounds, Step
+from worker.app.stopped import Stopped
 from worker.kafka.broker import Intake
 from worker.kafka.producer import Producer
 from worker.observe.health import Health, Liveness, Readiness
@@ -100,6 +101,8 @@ class Worker:
                         inner.create_task(rounds.run(self._stopping))
                 gauges = Gauges(engine, self._metrics)
                 inner.create_task(self._rounds("gauges", gauges.read).run(self._stopping))
+                stopped = Stopped(engine, self._readiness, self._metrics, self._log)
+                inner.create_task(self._rounds("stopped", stopped.read).run(self._stopping))
             self._log.info("run.drained")
             last_out.set()
 

@@ -3,7 +3,9 @@
 import typer
 
 from worker.cli import (
+    accounts,
     audit,
+    commands,
     dead_letters,
     demo,
     doctor,
@@ -12,6 +14,7 @@ from worker.cli import (
     migrate,
     outbox,
     parked,
+    pause,
     reconcile,
     recover,
     replay,
@@ -41,6 +44,9 @@ GROUPS = (
     replay,
     reconcile,
     outbox,
+    pause,
+    accounts,
+    commands,
     recover,
     audit,
     whale,

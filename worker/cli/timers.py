@@ -1,16 +1,20 @@
-"""`timers list` and `show`: temporary adjustments and the hour at which each ends."""
+"""`timers list`, `show` and `fire`: temporary adjustments and the hour at which each ends, or a person ends it now."""
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from worker.cli.frame import example
+from worker.cli.frame import example, settings_for
+from worker.cli.guard import Reason, Yes, confirm_change
 from worker.cli.lists import Account, Limit, found_one, print_list, print_one, read
-from worker.cli.output import Output, OutputForm
+from worker.cli.output import Output, OutputForm, print_json
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from worker.settings import Settings
 
 COLUMNS = ("command_id", "account_no", "adjust_no", "kind", "state", "due_at", "wake_at", "overdue")
 
@@ -20,6 +24,9 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
     group.command("list", epilog=example("timers list", "timers list --overdue"))(list_)
     group.command("show", epilog=example("timers show 0f8fad5b-d9cb-469f-a165-70867728950e"))(show)
+    group.command(
+        "fire", epilog=example("timers fire 0f8fad5b-d9cb-469f-a165-70867728950e --reason 'the desk closes early'")
+    )(fire)
     app.add_typer(group, name="timers", help="Temporary adjustments and the hour at which each ends.")
 
 
@@ -51,3 +58,35 @@ def show(
     found = read(gather)
     found_one(found, f"{command_id} has booked no temporary adjustment")
     print_one(found[0], output)
+
+
+def fire(
+    command_id: Annotated[UUID, typer.Argument(metavar="ID", help="The temp.adjust's id.", show_default=False)],
+    reason: Reason,
+    yes: Yes = False,
+) -> None:
+    """End a temporary adjustment now: the call is its lane's next turn, before waiting commands.
+
+    Before its hour it ends by `command`, basis `person`. What the brokerage refuses then goes back to its hour. Exit 5
+    when it has ended, its number is not known, or a call to end it is under way.
+    """
+    settings = settings_for("database")
+    confirm_change(asyncio.run(_preview(settings, command_id)), reason=reason, yes=yes)
+    print_json(asyncio.run(_fire(settings, command_id, reason)))
+
+
+async def _preview(settings: "Settings", command_id: UUID) -> str:
+    from worker.operate.fire import preview
+    from worker.store.engine import opened
+
+    async with opened(settings.database_url.get_secret_value()) as engine:
+        return await preview(engine, command_id)
+
+
+async def _fire(settings: "Settings", command_id: UUID, reason: str) -> object:
+    from worker.operate.brake import By
+    from worker.operate.fire import fire as fire_now
+    from worker.store.engine import opened
+
+    async with opened(settings.database_url.get_secret_value()) as engine:
+        return await fire_now(engine, command_id, By(settings.actor, reason))

@@ -66,6 +66,10 @@ class Metrics:
         self.commands_parked = Gauge(
             "ledger_commands_parked", "Commands that wait for a person", ["operation"], registry=registry
         )
+        self.paused = Gauge(
+            "ledger_paused", "1 while calls of an operation, or of all, are paused", ["operation"], registry=registry
+        )
+        self.accounts_held = Gauge("ledger_accounts_held", "Accounts that a person holds", registry=registry)
         self.timers_armed = Gauge("ledger_timers_armed", "Timers whose hour has not come", registry=registry)
         self.timers_overdue = Gauge(
             "ledger_timers_overdue", "Timers past their hour that are not yet ended", registry=registry

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from schemas.outcomes import EndedBy
 from schemas.times import written
 from worker.errors import NothingMatchedError, RefusedByGuardError
 from worker.ledger.decide import Attempt, Known, Reject, Send, Succeed
@@ -239,8 +240,10 @@ async def _decide_expiry(connection: AsyncConnection, case: Case, said: Said) ->
     match said.answer:
         case Applied(number=None):
             told = _conclusion(case, said, Send(batch.now, ""), case.attempts)
-            end_adjustment(batch, batch.lanes[adjustment.account_no], told, adjustment, "timer", PERSON)
-            return {"state": "expired", "ended_by": "timer"}
+            fired = case.doubtful[0].opened_at < adjustment.expires_at
+            ended_by: EndedBy = "command" if fired else "timer"
+            end_adjustment(batch, batch.lanes[adjustment.account_no], told, adjustment, ended_by, PERSON)
+            return {"state": "expired", "ended_by": ended_by}
         case Applied():
             raise RefusedByGuardError("the end of a temporary adjustment makes no number; leave it out")
         case NotApplied():

@@ -14,16 +14,21 @@ from structlog.typing import FilteringBoundLogger
 
 from worker import clock
 from worker.errors import DataRefusedError, PartUnavailableError
-from worker.ledger.decide import RECOVERED, Known, LookAt, Park, Reject, Send, Wait
+from worker.ledger.brakes import LOOK_AGAIN_AFTER, Brakes
+from worker.ledger.decide import RECOVERED, Known, LookAt, Park, Send, Wait
 from worker.ledger.expiry import End, decide_expiry
+from worker.ledger.limits import read_limits
 from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
+from worker.pipeline.policy import Allowance, objection
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
 from worker.store.attempts import open_attempts
 from worker.store.blobs import members, to_json
+from worker.store.brakes import pause_doubtful, read_brakes
 from worker.store.conclude import Batch, Conclusion, conclude, end_adjustment
 from worker.store.engine import transaction
 from worker.store.lanes import lease_ready, put_off_first, read_heads
+from worker.store.limits import count_sent, read_used
 from worker.store.references import Ending, Target, Unusable, read_endings, resolve
 from worker.store.rows import CommandRow, Head, LaneRow
 from worker.whale.operations import REGISTRY, Intent, Operation, Variants, tag
@@ -54,6 +59,7 @@ class Claim:
         self._engine, self._settings, self._owner, self._log = engine, settings, owner, log
         self._variants = Variants(settings.whale_api_version, settings.whale_temp_route, settings.whale_withdraw_ids)
         self._lease = timedelta(seconds=settings.lane_lease_s)
+        self._limits = read_limits(settings.limits) if settings.limits else None
 
     async def claim(self, limit: int, *, urgent_only: bool = False) -> Claimed:
         """Take up to `limit` lanes. Raises ClaimUnsureError where it is not known whether they were taken.
@@ -105,26 +111,51 @@ class Claim:
         endings = await read_endings(connection, ending)
         referring = [(h.command, r) for h in heads.values() if (r := _reference_of(h)) is not None]
         targets = await resolve(connection, referring)
+        allowance = await self._allowance(connection, heads, now)
         turns = []
         for head in heads.values():
             if head.adjustment is not None:
-                turn = self._expiry(batch, head, began_s)
+                turn = self._expiry(batch, head, allowance, began_s)
             else:
                 ends = endings.get(head.command.command_id)
-                turn = self._command(batch, head, targets.get(head.command.command_id), ends, began_s)
+                turn = self._command(batch, head, targets.get(head.command.command_id), ends, allowance, began_s)
             if turn is not None:
                 turns.append(turn)
         await open_attempts(connection, [self._attempt_row(turn) for turn in turns])
         await batch.write(connection)
+        if allowance.counted:
+            await count_sent(connection, allowance.counted, now)
         return turns
 
-    def _expiry(self, batch: Batch, head: Head, began_s: float) -> Turn | None:
+    async def _allowance(self, connection: AsyncConnection, heads: dict[str, Head], now: datetime) -> Allowance:
+        """Read what is stopped, and what went out on this day where that is limited."""
+        brakes = await read_brakes(connection, list(heads))
+        doubts_max = self._settings.open_doubts_max
+        if doubts_max is not None:
+            paused = await pause_doubtful(connection, list(REGISTRY), doubts_max)
+            for one in paused:
+                self._log.error("claim.paused", operation=one.subject, why=one.reason)
+            brakes = Brakes.of((*brakes.found, *paused))
+        allowance = Allowance(brakes, self._limits)
+        wanted = allowance.wanted(
+            [h.command for h in heads.values() if h.adjustment is None and not h.command.attempts]
+        )
+        if wanted:
+            allowance.used = await read_used(connection, wanted, now)
+        return allowance
+
+    def _expiry(self, batch: Batch, head: Head, allowance: Allowance, began_s: float) -> Turn | None:
         adjustment, attempts = head.adjustment, head.history.attempts
         if adjustment is None or adjustment.adjust_no is None:
             raise RuntimeError(f"{head.command.command_id} has no adjustment that could be ended")
         grace = timedelta(seconds=self._settings.sweep_grace_s)
         step = decide_expiry(
-            attempts, adjustment.expires_at, grace, batch.now, command_doubted=adjustment.command_doubted
+            attempts,
+            adjustment.expires_at,
+            grace,
+            batch.now,
+            command_doubted=adjustment.command_doubted,
+            fired_at=adjustment.fired_at,
         )
         match step:
             case End():
@@ -132,6 +163,9 @@ class Claim:
                 end_adjustment(batch, head.lane, told, adjustment, step.ended_by, step.basis)
             case Send() if step.at > batch.now:
                 batch.facts.timers_rearmed.append({"command_id": adjustment.command_id, "wake_at": step.at})
+            case Send() if allowance.brakes.on_expiry() is not None:
+                # no timer is made due while this lasts, and this one is as soon as it ends
+                batch.facts.timers_rearmed.append({"command_id": adjustment.command_id, "wake_at": batch.now})
             case Send():
                 payload = {"op_user": adjustment.op_user}
                 target = Numbers(adjust_no=adjustment.adjust_no)
@@ -141,7 +175,13 @@ class Claim:
         return None
 
     def _command(
-        self, batch: Batch, head: Head, target: Target | Unusable | None, ends: Ending | None, began_s: float
+        self,
+        batch: Batch,
+        head: Head,
+        target: Target | Unusable | None,
+        ends: Ending | None,
+        allowance: Allowance,
+        began_s: float,
     ) -> Turn | None:
         command, history = head.command, head.history
         conclusion = weigh(command, history.attempts, history.looks, self._settings, batch.now, ends=ends)
@@ -154,9 +194,19 @@ class Claim:
             case LookAt() if decision.at <= batch.now:
                 return self._turn(batch, head, LOOK, intent, began_s, None)
             case Send() if decision.at <= batch.now:
-                if any(a.known in (Known.OPEN, Known.IN_DOUBT) for a in history.attempts):
+                doubted = any(a.known in (Known.OPEN, Known.IN_DOUBT) for a in history.attempts)
+                stopped = allowance.brakes.on_write(command.account_no, command.command_type, doubted=doubted)
+                if stopped is not None:
+                    urgent = _operation_of(head).urgent
+                    batch.rest(command.account_no, batch.now + LOOK_AGAIN_AFTER, urgent=urgent, reason=stopped)
+                    return None
+                if doubted:
                     return self._turn(batch, head, WRITE, intent, began_s, decision.no_later_than)
-                built = self._objection(command, target, ends, intent, batch.now) or self._built(head, intent)
+                built = objection(
+                    command, target, ends, intent, self._settings, self._variants, batch.now
+                ) or self._built(head, intent)
+                if isinstance(built, Request) and not command.attempts:
+                    built = allowance.take(command) or built
                 if isinstance(built, Request):
                     return self._turn(batch, head, WRITE, intent, began_s, command.not_after, built)
                 conclusion = conclusion._replace(decision=built)
@@ -164,25 +214,6 @@ class Claim:
                 pass
         conclude(batch, conclusion, turn_ends=True)
         return None
-
-    def _objection(
-        self, command: CommandRow, target: Target | Unusable | None, ends: Ending | None, intent: Intent, now: datetime
-    ) -> Reject | None:
-        """Say why a call that would be made now must not be; nothing of this command is in doubt."""
-        if command.not_after is not None and command.not_after <= now:
-            return Reject("TOO_LATE", "not_after passed before the call could be made", "policy", "not_after")
-        if command.expires_at is not None:
-            ahead_s = (command.expires_at - now).total_seconds()
-            if not self._settings.expires_ahead_min_s <= ahead_s <= self._settings.expires_ahead_max_s:
-                message = f"expires_at lies {ahead_s:.0f} s ahead when the call would be made"
-                return Reject("EXPIRES_AT_UNUSABLE", message, "policy", "payload.expires_at")
-        if isinstance(target, Unusable):
-            return Reject(target.code, target.message, "policy", target.field)
-        if ends is not None and ends[0].ended_by is not None:
-            message = f"the temporary adjustment has ended already, by {ends[0].ended_by}"
-            return Reject("ALREADY_ENDED", message, "policy", "payload.adjust")
-        refusal = REGISTRY[command.command_type].refuse_before_call(intent, self._variants)
-        return Reject(refusal.code, refusal.message, "policy", refusal.field) if refusal else None
 
     def _built(self, head: Head, intent: Intent) -> Request | Park:
         """Make the request, or say why none can be made; a person must see that, and no other lane waits for it."""

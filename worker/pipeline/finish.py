@@ -181,7 +181,12 @@ class Finish:
             adjustment, command = read.adjustments[command_id]
             grace = timedelta(seconds=self._settings.sweep_grace_s)
             step = decide_expiry(
-                attempts, adjustment.expires_at, grace, batch.now, command_doubted=adjustment.command_doubted
+                attempts,
+                adjustment.expires_at,
+                grace,
+                batch.now,
+                command_doubted=adjustment.command_doubted,
+                fired_at=adjustment.fired_at,
             )
             told = Conclusion(command, Send(batch.now, ""), attempts, attempts[-1].reported_at or batch.now, EXPIRE)
             if isinstance(step, End):

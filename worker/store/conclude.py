@@ -284,6 +284,8 @@ def end_adjustment(
         {"command_id": adjustment.command_id, "ended_at": batch.now, "ended_by": ended_by, "basis": basis}
     )
     batch.facts.expiry_doubts_cleared.append(adjustment.command_id)
+    if basis == "person" and conclusion.decided_by is None:
+        conclusion = conclusion._replace(decided_by=adjustment.fired_by)
     result = Result(adjustment.adjust_no, None, None, adjustment.expires_at, ended_by, basis)
     _tell(batch, lane, conclusion, OutcomeType.EXPIRED, result=result)
 

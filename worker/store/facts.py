@@ -213,7 +213,11 @@ class Facts:
                 self.adjustments_ended,
             ),
             (
-                f"""UPDATE timers t SET state = 'armed', wake_at = greatest(given.wake_at, t.due_at)
+                # only one that a person has fired may go before its hour, until it is sent back to it
+                f"""UPDATE timers t SET state = 'armed',
+                        fired_at = CASE WHEN given.wake_at < t.due_at THEN t.fired_at END,
+                        wake_at = CASE WHEN t.fired_at IS NULL THEN greatest(given.wake_at, t.due_at)
+                                  ELSE given.wake_at END
                     FROM {from_arrays({"command_id": "uuid", "wake_at": "timestamptz"})}
                     WHERE t.command_id = given.command_id""",
                 {"command_id": "uuid", "wake_at": "timestamptz"},

@@ -12,7 +12,8 @@ from worker.store.engine import sql
 from worker.store.rows import AdjustmentRow, CommandRow, History
 
 ADJUSTMENT_COLUMNS = """
-    a.adjust_no, a.op_user, a.ended_by,
+    a.adjust_no, a.op_user, a.ended_by, a.fired_by,
+    (SELECT f.fired_at FROM timers f WHERE f.command_id = a.command_id) AS fired_at,
     EXISTS (
         SELECT FROM doubts d JOIN commands e ON e.command_id = d.command_id
         WHERE d.operation = 'temp.expire' AND NOT d.is_expiry AND d.account_no = a.account_no

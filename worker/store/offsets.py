@@ -97,7 +97,8 @@ def advance_offsets(
         if row.refusals_in_row >= refusals_in_row_max:
             row.stopped_reason = (
                 f"{row.refusals_in_row} records in a row were refused, the last at offset {record.offset}; "
-                "see `ledger-worker dead-letters list`, mend the producer, then `ledger-worker resume`"
+                "see `ledger-worker dead-letters list`, mend the producer, then "
+                f"`ledger-worker resume --topic {row.topic} --partition {row.partition}`"
             )
     return kept
 

@@ -77,7 +77,10 @@ UNTRIED = History()
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentRow:
-    """One temporary adjustment that was booked; `command_doubted`: a temp.expire of it is in doubt, or parked so."""
+    """One temporary adjustment that was booked; `command_doubted`: a temp.expire of it is in doubt, or parked so.
+
+    `fired_at`: a person has asked then to end it before its hour; `fired_by` is who did so last.
+    """
 
     command_id: UUID
     account_no: str
@@ -86,6 +89,8 @@ class AdjustmentRow:
     expires_at: datetime
     ended_by: str | None
     command_doubted: bool = False
+    fired_at: datetime | None = None
+    fired_by: str | None = None
 
 
 class Head(NamedTuple):

@@ -265,13 +265,15 @@ temp_adjustments = sa.Table(
     sa.Column("ended_at", instant),
     sa.Column("ended_by", sa.Text),
     sa.Column("basis", sa.Text),
+    sa.Column("fired_by", sa.Text),
     sa.CheckConstraint("ended_by IN ('timer', 'command', 'brokerage', 'unknown')", name="ended_by"),
     sa.CheckConstraint("(ended_at IS NULL) = (ended_by IS NULL)", name="ended"),
 )
 sa.Index("ix_temp_adjustments_adjust_no", temp_adjustments.c.adjust_no)
 sa.Index("ix_temp_adjustments_open", temp_adjustments.c.command_id, postgresql_where=sa.text("ended_at IS NULL"))
 
-# One live row per open temporary adjustment. `due_at` is its hour; `wake_at` the next try, never before the hour.
+# One live row per open temporary adjustment. `due_at` is its hour; `wake_at` the next try, never before the hour, but for
+# one that a person has fired.
 timers = sa.Table(
     "timers",
     metadata,
@@ -281,9 +283,10 @@ timers = sa.Table(
     sa.Column("state", sa.Text, nullable=False, server_default="armed"),
     sa.Column("due_at", instant, nullable=False),
     sa.Column("wake_at", instant, nullable=False),
+    sa.Column("fired_at", instant),
     sa.CheckConstraint("kind IN ('expire', 'watch')", name="kind"),
     sa.CheckConstraint("state IN ('armed', 'due')", name="state"),
-    sa.CheckConstraint("wake_at >= due_at", name="never_early"),
+    sa.CheckConstraint("fired_at IS NOT NULL OR wake_at >= due_at", name="never_early"),
     **_hot(),
 )
 sa.Index("ix_timers_account_no", timers.c.account_no, timers.c.due_at)

@@ -2,6 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.store.brakes import expiries_stopped
 from worker.store.engine import transaction
 from worker.store.timers import make_due, read_due, seconds_to_next
 
@@ -9,8 +10,13 @@ AT_ONCE = 200
 
 
 async def wake_due(engine: AsyncEngine) -> tuple[int, float | None]:
-    """Make due timers their lanes' next turns; returns how many, and the seconds until the next one's time."""
+    """Make due timers their lanes' next turns; returns how many, and the seconds until the next one's time.
+
+    While expiries are paused none is due, and nobody knows until when.
+    """
     async with transaction(engine) as connection:
+        if await expiries_stopped(connection):
+            return 0, None
         timers = [timer for timer in await read_due(connection, AT_ONCE) if timer.kind == "expire"]
         made = await make_due(connection, timers) if timers else 0
         return made, await seconds_to_next(connection)

@@ -58,7 +58,12 @@ async def _expiries(connection: AsyncConnection, batch: Batch, settings: Setting
         attempts = histories[adjustment.command_id].attempts
         told = Conclusion(command, Send(batch.now, ""), attempts, batch.now, EXPIRE)
         step = decide_expiry(
-            attempts, adjustment.expires_at, grace, batch.now, command_doubted=adjustment.command_doubted
+            attempts,
+            adjustment.expires_at,
+            grace,
+            batch.now,
+            command_doubted=adjustment.command_doubted,
+            fired_at=adjustment.fired_at,
         )
         if isinstance(step, Send):
             batch.facts.timers_rearmed.append({"command_id": adjustment.command_id, "wake_at": step.at})

@@ -55,7 +55,7 @@ async def tables(connection: AsyncConnection) -> Database:
     ids = list((await connection.execute(text("SELECT command_id FROM commands"))).scalars())
     db.commands = await read_commands(connection, ids)
     db.urgent = frozenset({"order.withdraw", "temp.expire"})
-    columns = "command_id, account_no, kind, state, due_at, wake_at"
+    columns = "command_id, account_no, kind, state, due_at, wake_at, fired_at"
     for row in await connection.execute(text(f"SELECT {columns} FROM timers")):
         db.timers[row.command_id] = Timer(*row)
     columns = ", ".join(name for name in Tried._fields if name != "request")

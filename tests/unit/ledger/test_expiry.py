@@ -107,3 +107,33 @@ def test_as_long_as_the_brokerage_refuses_the_expiry_ends_soon_after_the_grace(s
         attempts.append(attempt(step + 1, known, (now - HOUR).total_seconds()))
         now += timedelta(seconds=1)
     raise AssertionError("the expiry did not end")
+
+
+def fired(now_s: float, fired_s: float, *attempts: Attempt) -> End | Send:
+    return decide_expiry(attempts, HOUR, GRACE, at(now_s), fired_at=at(fired_s))
+
+
+def test_what_a_person_fired_is_asked_at_once_and_what_it_confirmed_was_ended_by_command() -> None:
+    asked = fired(-100, -101)
+    assert isinstance(asked, Send)
+    assert asked.at == at(-100)
+    assert fired(-98, -101, attempt(1, Known.CONFIRMED, -100)) == End("command", "person")
+
+
+def test_failed_before_the_hour_goes_back_to_the_hour_until_a_person_fires_again() -> None:
+    refused = attempt(1, Known.REFUSED, -100)
+    assert fired(-98, -101, refused) == Send(HOUR, "refused before its hour")
+    again = fired(-50, -51, refused)
+    assert isinstance(again, Send)
+    assert again.at == at(-50)
+
+
+@given(
+    known=st.lists(st.sampled_from([Known.IN_DOUBT, Known.REFUSED, Known.NOT_SENT, Known.CLEARED]), max_size=4),
+    now_s=st.floats(-100, -1),
+)
+def test_without_a_person_nothing_is_asked_before_the_hour_whatever_was_tried(known: list[Known], now_s: float) -> None:
+    tried = [attempt(i, one, -200 + i) for i, one in enumerate(known, 1)]
+    decision = decided(now_s, *tried)
+    assert isinstance(decision, Send)
+    assert decision.at >= HOUR

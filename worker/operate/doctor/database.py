@@ -1,6 +1,7 @@
 """Postgres: the server, its clock and revision, and what waits in the tables."""
 
 import asyncio
+from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -8,6 +9,7 @@ from worker import clock
 from worker.errors import LedgerWorkerError
 from worker.operate.doctor.check import Check
 from worker.settings import Settings
+from worker.store.brakes import count_holds, read_pauses
 from worker.store.condition import Condition, read_audit_condition, read_breaches, read_condition, read_server
 from worker.store.engine import opened, transaction
 from worker.store.revision import current, head
@@ -71,10 +73,12 @@ async def _condition(engine: AsyncEngine, settings: Settings) -> list[Check]:
         condition = await read_condition(connection)
         breaches = await read_breaches(connection, LATE_S)
         audit = await read_audit_condition(connection)
+        pauses, holds = await read_pauses(connection), await count_holds(connection)
     # what is broken goes first; the rest is listed too, so that it is seen what was looked at
     told = ", ".join(f"{count} {name}" for name, count in sorted(breaches.items(), key=lambda one: not one[1]))
     return [
         *_work(condition, settings),
+        _brake([f"{one.brake().mark()}{one.reason} (by {one.set_by})" for one in pauses], holds),
         Check(
             "invariants",
             not any(breaches.values()),
@@ -132,6 +136,17 @@ def _work(condition: Condition, settings: Settings) -> list[Check]:
             "intake",
             not condition.stopped,
             "; ".join(condition.stopped) or "no partition is stopped",
-            "see `ledger-worker dead-letters list` and mend the producer",
+            "see `ledger-worker dead-letters list`, mend the producer, then `ledger-worker resume --topic … --partition …`",
         ),
     ]
+
+
+def _brake(paused: Sequence[str], holds: int) -> Check:
+    """Say what people have stopped; a held account is no disorder, but is told."""
+    held = f"; {holds} accounts are held" if holds else ""
+    return Check(
+        "brake",
+        not paused,
+        ("; ".join(paused) or "nothing is paused") + held,
+        "`ledger-worker resume` when it may go on; see docs/runbooks/brake.md",
+    )
