@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("day", "account_no", "operation", "unit", name=op.f("pk_day_totals")),
         postgresql_with={"fillfactor": 80},
     )
+    op.create_index("ix_doubts_newest", "doubts", ["operation", "since_at"], unique=False)
     op.add_column("temp_adjustments", sa.Column("fired_by", sa.Text(), nullable=True))
     op.add_column("timers", sa.Column("fired_at", sa.DateTime(timezone=True), nullable=True))
     # what the machine does stays as it was; what a person asked for may come before the hour

@@ -109,9 +109,22 @@ class Expiry(RuleBasedStateMachine):
         self.now, self.hour = BEGAN, BEGAN + timedelta(seconds=30)
         self.attempts: list[Attempt] = []
         self.command_doubted = False
+        self.fired_at: datetime | None = None
 
     def decision(self) -> End | Send:
-        return decide_expiry(self.attempts, self.hour, GRACE, self.now, command_doubted=self.command_doubted)
+        return decide_expiry(
+            self.attempts,
+            self.hour,
+            GRACE,
+            self.now,
+            command_doubted=self.command_doubted,
+            fired_at=self.fired_at,
+        )
+
+    @precondition(lambda self: self.now < self.hour)
+    @rule()
+    def a_person_fires_it(self) -> None:
+        self.fired_at = self.now
 
     @rule(by_s=st.sampled_from((0.5, 1.1, 15.0, 40.0)))
     def pass_time(self, by_s: float) -> None:
@@ -124,19 +137,26 @@ class Expiry(RuleBasedStateMachine):
     @precondition(lambda self: isinstance(found := self.decision(), Send) and found.at <= self.now)
     @rule(known=ANSWERS)
     def ask(self, known: Known) -> None:
-        assert self.now >= self.hour
+        assert self.now >= self.hour or self.fired_at is not None
         self.attempts.append(Attempt(len(self.attempts) + 1, known, self.now, self.now, self.now + LATE, code="FAILED"))
+        found = self.decision()
+        if isinstance(found, Send) and found.at >= self.hour:
+            self.fired_at = None  # the timer goes back to its hour
+        self.now += timedelta(seconds=0.001)
 
     @invariant()
     def who_ended_it_is_stated_only_where_it_is_known(self) -> None:
         found = self.decision()
         if not isinstance(found, End):
             assert not self.attempts or found.at > self.attempts[-1].opened_at
+            assert found.at >= self.hour or self.fired_at is not None
             return
         confirmed = any(a.known is Known.CONFIRMED for a in self.attempts)
         doubted = self.command_doubted or any(a.known is Known.IN_DOUBT for a in self.attempts)
-        failed = [a for a in self.attempts if a.known is Known.REFUSED]
-        assert (found.ended_by == "timer") == confirmed
+        failed = [a for a in self.attempts if a.known is Known.REFUSED and a.opened_at >= self.hour]
+        early = any(a.known is Known.CONFIRMED and a.opened_at < self.hour for a in self.attempts)
+        assert (found.ended_by in ("timer", "command")) == confirmed
+        assert (found.ended_by == "command") == early
         if not confirmed:
             assert len(failed) >= 2
             assert failed[-1].opened_at >= self.hour + GRACE

@@ -41,7 +41,8 @@ async def expiries_stopped(connection: AsyncConnection) -> bool:
 async def pause_doubtful(connection: AsyncConnection, operations: Sequence[str], doubts_max: int) -> list[Brake]:
     """Pause the operations of which more than `doubts_max` commands are in doubt; returns what was paused now.
 
-    What was in doubt when a person let the operation go on counts no more. No more than the limit is ever counted.
+    What was in doubt when a person let the operation go on counts no more. The newest are counted by index, and no more of
+    them than the limit.
     """
     statement = f"""
         WITH over AS (
@@ -50,7 +51,8 @@ async def pause_doubtful(connection: AsyncConnection, operations: Sequence[str],
             CROSS JOIN LATERAL (
                 SELECT count(*) AS doubts FROM (
                     SELECT 1 FROM doubts d WHERE d.operation = o.operation AND NOT d.is_expiry
-                        AND d.since_at > coalesce(s.seen_at, '-infinity') LIMIT CAST(:doubts_max AS bigint) + 1
+                        AND d.since_at > coalesce(s.seen_at, '-infinity')
+                    ORDER BY d.since_at DESC LIMIT CAST(:doubts_max AS bigint) + 1
                 ) still_open
             ) counted
             WHERE counted.doubts > :doubts_max

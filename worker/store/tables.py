@@ -201,6 +201,7 @@ doubts = sa.Table(
 sa.Index("ix_doubts_notice", doubts.c.notice_at, postgresql_where=sa.text("notice_at IS NOT NULL"))
 sa.Index("ix_doubts_operation", doubts.c.operation)
 sa.Index("ix_doubts_account_no", doubts.c.account_no)
+sa.Index("ix_doubts_newest", doubts.c.operation, doubts.c.since_at)
 
 # What waits for a person.
 parked = sa.Table(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.integration.store.world import World
 from worker import clock
-from worker.store import attempts, doubts, engine, lanes, outbox, references, rest, timers
+from worker.ledger.limits import QUANTITY
+from worker.store import attempts, brakes, doubts, engine, lanes, limits, outbox, references, rest, timers
 from worker.store.attempts import silence_attempts
 from worker.store.engine import transaction
 from worker.store.rest import Hold, rest_lanes
@@ -18,7 +20,8 @@ from worker.store.rows import LaneRow
 from worker.store.tables import SHARDS
 
 ROWS = 50_000
-EMPTY_HERE = {"temp_adjustments", "dead_letters", "records", "audit"}
+COUNTED = limits.Counted("A7", "position.adjust", QUANTITY, Decimal(1))
+EMPTY_HERE = {"temp_adjustments", "dead_letters", "records", "audit", "brakes", "doubts_seen"}
 
 # Of each table most rows are not what the path looks for.
 FILL = f"""
@@ -46,6 +49,8 @@ INSERT INTO numbers (kind, number, account_no, command_id)
 SELECT 'serial_num', 'S' || "offset", account_no, command_id FROM commands;
 INSERT INTO outcomes (event_id, account_no, account_seq, type, command_id, recorded_at, value, headers)
 SELECT gen_random_uuid(), account_no, 1, 'x', command_id, now(), '', '' FROM commands WHERE position = 1;
+INSERT INTO day_totals (day, account_no, operation, unit, used)
+SELECT current_date, account_no, 'position.adjust', 'quantity', 1 FROM lanes;
 INSERT INTO outbox (shard, kind, ref_id, ordered_by, recorded_at, set_aside_reason)
 SELECT abs(hashtext(account_no)) % {SHARDS}, 'outcome', event_id, account_no, now(),
        CASE WHEN account_no = 'A7' THEN 'too large' END FROM outcomes;
@@ -79,7 +84,7 @@ async def plans(world: World, ask: Callable[[AsyncConnection], Awaitable[object]
     async with world.engine.connect() as connection:
         event.listen(world.engine.sync_engine, "before_cursor_execute", note)
         with pytest.MonkeyPatch.context() as patch:
-            for module in (attempts, lanes, outbox, rest):
+            for module in (attempts, brakes, lanes, limits, outbox, rest):
                 patch.setattr(module, "run", note_direct)
             await ask(connection)
         event.remove(world.engine.sync_engine, "before_cursor_execute", note)
@@ -130,6 +135,9 @@ ASKED: dict[str, Callable[[AsyncConnection], Awaitable[object]]] = {
     "look for the next timer": timers.seconds_to_next,
     "read untold doubts": lambda c: doubts.read_untold(c, 100),
     "read the outbox": lambda c: outbox.read_waiting(c, [1, 2, 3], 100),
+    "count doubts": lambda c: brakes.pause_doubtful(c, ["cash.adjust", "cash.freeze"], 10),
+    "read the day's totals": lambda c: limits.read_used(c, [COUNTED], clock.utc_now()),
+    "count what goes out": lambda c: limits.count_sent(c, [COUNTED], clock.utc_now()),
     "read numbers": lambda c: references._read_numbers(c, ["serial_num"], ["S7", "S8"]),
 }
 
