@@ -14,13 +14,11 @@ from worker.kafka.topics import open_topics
 from worker.ledger.heard import Heard, hear
 from worker.ledger.positions import Position, ReasonKind, TopicPartition
 from worker.ledger.records import RawRecord
-from worker.ledger.replays import overlap
 from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.offsets import read_positions
 from worker.store.recall import Place
 from worker.store.recalled import last_published, stored_offsets
-from worker.store.standing import read_skipped
 
 Say = Callable[[str], None]
 
@@ -108,13 +106,9 @@ async def _known(
     records: Collection[RawRecord],
     begin: int,
 ) -> set[int]:
-    """Return the offsets below `begin` that are stored, or were passed over on purpose: those nobody has forgotten."""
-    epoch = stored[place].epoch
     async with transaction(engine) as connection:
-        known = await stored_offsets(connection, place[0], epoch, place[1])
-        skipped = (await read_skipped(connection, place[0])).get((place[1], epoch), [])
-    below = (record.offset for record in records if record.offset < begin)
-    return {offset for offset in below if offset in known or overlap(skipped, offset, offset + 1)}
+        known = await stored_offsets(connection, place[0], stored[place].epoch, place[1])
+    return {record.offset for record in records if record.offset < begin and record.offset in known}
 
 
 def date(earliest_ms: dict[Place, int], records: Collection[RawRecord]) -> None:

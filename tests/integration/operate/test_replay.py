@@ -269,7 +269,8 @@ async def test_recover_does_not_take_what_was_passed_over_for_forgotten(history:
     await history.answer(DONE)
     await history.pass_over(1, 3)
     done = await asyncio.wait_for(typed(history.env, "recover", "--whole", *WHY), 60)
-    assert len(await history.positions()) == 1, done.stderr
+    assert done.returncode == 3, done.stderr
+    assert len(await history.positions()) == 1
     assert (await history.plan())["to_feed"] == 2
 
 
