@@ -44,6 +44,7 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": 80},
     )
     op.create_index("ix_doubts_newest", "doubts", ["operation", "since_at"], unique=False)
+    op.drop_index("ix_doubts_operation", "doubts")
     op.add_column("temp_adjustments", sa.Column("fired_by", sa.Text(), nullable=True))
     op.add_column("timers", sa.Column("fired_at", sa.DateTime(timezone=True), nullable=True))
     # what the machine does stays as it was; what a person asked for may come before the hour

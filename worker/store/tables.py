@@ -199,7 +199,6 @@ doubts = sa.Table(
     **_hot(),
 )
 sa.Index("ix_doubts_notice", doubts.c.notice_at, postgresql_where=sa.text("notice_at IS NOT NULL"))
-sa.Index("ix_doubts_operation", doubts.c.operation)
 sa.Index("ix_doubts_account_no", doubts.c.account_no)
 sa.Index("ix_doubts_newest", doubts.c.operation, doubts.c.since_at)
 

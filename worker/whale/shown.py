@@ -80,7 +80,7 @@ async def _order(reader: Reader, intent: Intent, number: str) -> Shown:
             )
         return Shown("unknown", f"order {number} could not be looked at: {order.note}")
     remark = order.get("remark")
-    if not isinstance(remark, str):
+    if not isinstance(remark, str) or not remark.strip():
         return Shown("unknown", f"order {number} is shown without its remark")
     wanted = tag(intent.command_id).strip()
     seen = clean(f"{order.get('side')} {order.get('quantity')} {order.get('symbol')}, {order.get('status')}")
@@ -119,7 +119,7 @@ async def _booked(reader: Reader, history: History, intent: Intent, number: str,
         known |= fresh
         if not fresh and len(rows) < PAGE_SIZE:  # a page that is empty, or the same again
             told = f"the history of account {intent.account_no} since the call shows {len(known)} bookings, none of them {number}"
-            return Shown("not_ours", told)
+            return Shown("unknown", told)  # a history may lag behind: absence from it proves nothing
         if not fresh:
             break
     return Shown("unknown", "the account's history could not be read to its end")

@@ -84,6 +84,13 @@ async def test_a_booking_of_another_amount_is_refused_with_what_was_seen(asking:
         assert f"{wrong} is Cash Adjustment" in done.stderr
 
 
+async def test_what_the_history_does_not_show_yet_is_said_and_the_person_s_word_counts(asking: Desk) -> None:
+    command_id, _ = await doubtful(asking, "cash.adjust")
+    done = await asking.cli("in-doubt", "resolve", str(command_id), "--applied", "S404", *WHY)
+    assert done.returncode == 0, done.stderr
+    assert "none of them S404" in done.stderr
+
+
 async def test_where_the_brokerage_cannot_be_asked_the_person_s_word_counts_and_that_is_said(
     open_desk: OpenDesk, asking: Desk
 ) -> None:
