@@ -41,6 +41,7 @@ LETTER = (
     f"failed_at, headers) VALUES ({ID}, 't', 1, 0, 0, {{0}}, '', '', now(), '')"
 )
 OUTBOX = f"INSERT INTO outbox (shard, kind, ref_id, recorded_at) VALUES (0, {{0}}, {ID}, now())"
+BRAKE = "INSERT INTO brakes (kind, subject, set_by, reason) VALUES ({0}, 'ann', 'why')"
 
 VIOLATIONS = {
     "ck_lanes_state": LANE.format("state", "'busy'"),
@@ -65,6 +66,8 @@ VIOLATIONS = {
     "ck_outcomes_account_seq": OUTCOME.format("0"),
     "ck_dead_letters_reason": LETTER.format("'ODD'"),
     "ck_outbox_kind": OUTBOX.format("'letter'"),
+    "ck_brakes_kind": BRAKE.format("'some', 'x'"),
+    "ck_brakes_subject": BRAKE.format("'account', ''"),
     "ck_rate_one_row": 'INSERT INTO rate ("only") VALUES (false)',
     "pk_rate": "INSERT INTO rate DEFAULT VALUES",
 }
