@@ -45,6 +45,7 @@ AUDIT = (
     "INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value, audit_seq, previous_hash, hash) "
     f"VALUES ({ID}, now(), 'ann', 'pause', 'why', '', {{0}})"
 )
+BRAKE = "INSERT INTO brakes (kind, subject, set_by, reason) VALUES ({0}, 'ann', 'why')"
 
 VIOLATIONS = {
     "ck_audit_chained": AUDIT.format("1, '', NULL"),
@@ -72,6 +73,8 @@ VIOLATIONS = {
     "ck_outcomes_account_seq": OUTCOME.format("0"),
     "ck_dead_letters_reason": LETTER.format("'ODD'"),
     "ck_outbox_kind": OUTBOX.format("'letter'"),
+    "ck_brakes_kind": BRAKE.format("'some', 'x'"),
+    "ck_brakes_subject": BRAKE.format("'account', ''"),
     "ck_rate_one_row": 'INSERT INTO rate ("only") VALUES (false)',
     "pk_rate": "INSERT INTO rate DEFAULT VALUES",
 }
