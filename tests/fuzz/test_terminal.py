@@ -38,15 +38,34 @@ def command(text: str) -> dict[str, Any]:
     return {
         "kind": "command",
         "command_id": ID,
+        "summary": text,
+        "state": "in_doubt",
         "issued_by": text,
-        "waits_for": text,
+        "issued_at": "2026-11-22T08:30:00Z",
+        "not_after": None,
         "payload": {text: text},
         "events": [event],
+        **waits(text),
     }
 
 
 def account(text: str) -> dict[str, Any]:
-    return {"kind": "account", "account_no": "H1", "doubts": [{"reason": text, text: [text]}], "hold_reason": text}
+    rows = {
+        "next": [dict.fromkeys(("command_id", "command_type", "amount", "state"), text)],
+        "doubt_balance": [dict.fromkeys(("operation", "count", "amount", "unit", "oldest_at"), text)],
+        "doubts": [dict.fromkeys(("command_id", "operation", "amount", "age", "next", "next_at", text), text)],
+        "parked": [dict.fromkeys(("command_id", "command_type", "amount", "age", "reason"), text)],
+        "timers": [dict.fromkeys(("expires_at", "command_id", "adjust_no", "amount", "timer"), text)],
+        "last_outcomes": [dict.fromkeys(("account_seq", "recorded_at", "type", "command_id", "code"), text)],
+    }
+    names = ("account_no", "summary", "state", "hold_reason", "wake_at", "owner", "lease_until")
+    numbers = dict.fromkeys(("fence", "next_position", "account_seq", "waiting"), 1)
+    return {"kind": "account", **dict.fromkeys(names, text), **numbers, **rows, **waits(text)}
+
+
+def waits(text: str) -> dict[str, Any]:
+    moves = [{"command": text, "from_at": text}]
+    return {"waits_for": text, "waits_until": text, "moved_by": moves}
 
 
 def parked(text: str) -> dict[str, Any]:

@@ -48,6 +48,8 @@ INSERT INTO outcomes (event_id, account_no, account_seq, type, command_id, recor
 SELECT gen_random_uuid(), account_no, 1, 'command.parked', command_id, now(),
        convert_to('{{"source": {{"topic": "t", "partition": 99, "offset": ' || "offset" || '}}, "error": null, "decided_by": null}}',
                   'UTF8'), '' FROM commands WHERE topic = 't';
+INSERT INTO publications (event_id, published_at, partition, "offset")
+SELECT gen_random_uuid(), now(), 0, i FROM generate_series(1, {ROWS}) i;
 INSERT INTO outbox (shard, kind, ref_id, ordered_by, recorded_at) SELECT 1, 'outcome', event_id, account_no, now() FROM outcomes
 """
 

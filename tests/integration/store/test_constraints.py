@@ -40,6 +40,14 @@ LETTER = (
     'INSERT INTO dead_letters (dead_letter_id, topic, epoch, partition, "offset", reason, message, fingerprint, '
     f"failed_at, headers) VALUES ({ID}, 't', 1, 0, 0, {{0}}, '', '', now(), '')"
 )
+TRIAGE = (
+    'INSERT INTO dead_letters (dead_letter_id, topic, epoch, partition, "offset", reason, message, fingerprint, '
+    f"failed_at, headers, state) VALUES ({ID}, 't', 1, 0, 0, 'REFUSED', '', '', now(), '', {{0}})"
+)
+REDRIVE = (
+    "INSERT INTO redrives (dead_letter_id, number, run_id, redriven_at, actor, reason, disposition) "
+    f"VALUES ({ID}, 0, {ID}, now(), 'ann', 'why', 'accepted')"
+)
 OUTBOX = f"INSERT INTO outbox (shard, kind, ref_id, recorded_at) VALUES (0, {{0}}, {ID}, now())"
 AUDIT = (
     "INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value, audit_seq, previous_hash, hash) "
@@ -72,6 +80,9 @@ VIOLATIONS = {
     "ck_timers_never_early": TIMER.format("'expire', 'armed', now(), now() - interval '1 s'"),
     "ck_outcomes_account_seq": OUTCOME.format("0"),
     "ck_dead_letters_reason": LETTER.format("'ODD'"),
+    "ck_dead_letters_state": TRIAGE.format("'odd'"),
+    "ck_dead_letters_ignored_says_why": TRIAGE.format("'ignored'"),
+    "ck_redrives_number": REDRIVE,
     "ck_outbox_kind": OUTBOX.format("'letter'"),
     "ck_brakes_kind": BRAKE.format("'some', 'x'"),
     "ck_brakes_subject": BRAKE.format("'account', ''"),
