@@ -60,6 +60,7 @@ SITES = {
     "set-aside": "worker.pipeline.publish:Publish._set_aside",
     "leave": "worker.pipeline.publish:Publish.leave",
     "gauges": "worker.app.gauges:Gauges.read",
+    "stopped": "worker.app.stopped:Stopped.read",
 }
 """Each database transaction of the worker by its function; `#n` where one function has several."""
 
@@ -144,6 +145,7 @@ POINTS: tuple[Point, ...] = (
     *_changing("set-aside", "set-aside", _OUTCOME_REFUSED),
     # what looks on, and the way out
     _reading("gauges"),
+    _reading("stopped"),
     Point("drain.asked", "worker.kafka.broker:Intake.stop after", "draining", once=True),
     Point("drain.intake", "worker.kafka.broker:Intake.run after", "draining", once=True),
     Point("drain.lanes", "worker.app.lanes:Lanes.run after", "draining", once=True),

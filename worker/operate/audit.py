@@ -4,6 +4,7 @@ The table is read, then the topic, then what was added to the table meanwhile: s
 must be on the topic, and whatever the topic has must be in the table.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from worker.store.chain import read_head, read_links
 from worker.store.engine import transaction
 
 SLICE = 5000
+PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ async def verify(engine: AsyncEngine, settings: Settings) -> Verified:
 
     Raises PartUnavailableError where one does not answer, TopicsError where the topic does not exist.
     """
-    table = [one async for one in read_links(engine)]
+    table = [one async for one in _links(engine)]
     async with open_past(settings) as past:
         ends = await past.ends([settings.topic_audit])
         if not ends:
@@ -70,12 +72,23 @@ async def verify(engine: AsyncEngine, settings: Settings) -> Verified:
     )
 
 
+async def _links(engine: AsyncEngine, *, above: int = -1) -> AsyncIterator[Link]:
+    after: UUID | None = None
+    while True:
+        async with transaction(engine) as connection:
+            page = await read_links(connection, above=above, after=after, limit=PAGE)
+        for after, link in page:
+            yield link
+        if len(page) < PAGE:
+            return
+
+
 async def _read_added(engine: AsyncEngine, last: int) -> tuple[list[Link], Head, str]:
     """Read what was added meanwhile, which the topic need not have yet, and the head that fits it."""
     while True:
         async with transaction(engine) as connection:
             head, beginning = await read_head(connection)
-        added = [replace(one, waits=True) async for one in read_links(engine, above=last)]
+        added = [replace(one, waits=True) async for one in _links(engine, above=last)]
         async with transaction(engine) as connection:
             if (await read_head(connection))[0] == head:
                 return added, head, beginning

@@ -4,22 +4,21 @@ The lock of the chain's head is the last in the one sequence of locks, behind of
 holds it waits for nothing more. `recover` locks the whole outbox early; so the outbox comes before the head here, too.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.compact import compact
 from schemas.times import written
 from worker.ledger.audit_chain import Head, Link, Said, as_fields, hashed, read_row
-from worker.store.engine import insert, sql, transaction
+from worker.store.engine import insert, sql
 from worker.store.outbox import OUTBOX_COLUMNS, outbox_row, outbox_shard
 
 ORDERED_BY = "(audit)"
 """What all its rows in the outbox are ordered by; no account is called so."""
-PAGE = 1000
 COLUMNS = {
     "audit_id": "uuid",
     "recorded_at": "timestamptz",
@@ -93,8 +92,10 @@ async def read_head(connection: AsyncConnection) -> tuple[Head, str]:
     return Head(row.audit_seq, row.hash), row.beginning
 
 
-async def read_links(engine: AsyncEngine, *, above: int = -1) -> AsyncIterator[Link]:
-    """Read the rows of the table with a number above this one, page by page, each judged by itself."""
+async def read_links(
+    connection: AsyncConnection, *, above: int, after: UUID | None, limit: int
+) -> list[tuple[UUID, Link]]:
+    """Read the next rows of the table with a number above this one, behind the row `after`, each with its id."""
     statement = sql("""
         SELECT a.*, a.audit_id IN (SELECT ref_id FROM outbox WHERE kind = 'audit' AND shard = :shard) AS waits
         FROM (
@@ -104,16 +105,8 @@ async def read_links(engine: AsyncEngine, *, above: int = -1) -> AsyncIterator[L
             ORDER BY audit_seq, recorded_at, audit_id LIMIT :limit
         ) a ORDER BY a.audit_seq, a.recorded_at, a.audit_id
     """)
-    after: UUID | None = None
-    while True:
-        async with transaction(engine) as connection:
-            given = {"above": above, "after": after, "limit": PAGE, "shard": outbox_shard(ORDERED_BY)}
-            rows = list((await connection.execute(statement, given)).mappings())
-        for row in rows:
-            yield _link(row)
-        if len(rows) < PAGE:
-            return
-        after = rows[-1]["audit_id"]
+    given = {"above": above, "after": after, "limit": limit, "shard": outbox_shard(ORDERED_BY)}
+    return [(row["audit_id"], _link(row)) for row in (await connection.execute(statement, given)).mappings()]
 
 
 def _link(row: RowMapping) -> Link:
