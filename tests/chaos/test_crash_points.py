@@ -35,7 +35,7 @@ from tests.support.worker import CHECKOUT
 
 AT_ONCE = 6
 FOLDERS = ("pipeline", "timers", "app", "kafka", "whale", "store")
-READING = {"start", "positions", "watch-read", "waiting", "gauges"}
+READING = {"start", "positions", "watch-read", "waiting", "gauges", "stopped"}
 """These change nothing: one point, at their end."""
 UNDONE = {"put-off", "set-aside", "leave"}
 """These change one row and read nothing before: a point before their first statement would be the one before it."""

@@ -77,10 +77,11 @@ async def _links(engine: AsyncEngine, *, above: int = -1) -> AsyncIterator[Link]
     while True:
         async with transaction(engine) as connection:
             page = await read_links(connection, above=above, after=after, limit=PAGE)
-        for after, link in page:
+        for _, link in page:
             yield link
         if len(page) < PAGE:
             return
+        after = page[-1][0]
 
 
 async def _read_added(engine: AsyncEngine, last: int) -> tuple[list[Link], Head, str]:
