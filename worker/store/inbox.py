@@ -5,7 +5,7 @@ Locks are taken in one sequence everywhere: offsets by topic and partition, lane
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID, uuid5
 
@@ -19,7 +19,7 @@ from worker.ledger.lanes import LaneState
 from worker.ledger.records import RawRecord
 from worker.store.arrays import arrays
 from worker.store.blobs import pack_headers, to_json
-from worker.store.engine import from_arrays, insert, run, sql
+from worker.store.engine import from_arrays, insert, pipelined, run, sql
 from worker.store.facts import Facts
 from worker.store.offsets import advance_offsets, lock_offsets, write_offsets
 from worker.store.outcomes import read_back, store, stored
@@ -29,7 +29,6 @@ from worker.store.rows import LaneRow
 TopicPartition = tuple[str, int]
 Judged = tuple[RawRecord, Command | Refusal | Malformed]
 
-TIMESTAMP_MS_MAX = 253_402_300_799_000  # the year 9999
 RECORD_COLUMNS = {
     "topic": "text",
     "epoch": "int",
@@ -110,9 +109,17 @@ class Inbox:
 
     async def store(self, connection: AsyncConnection, batch: Sequence[Judged]) -> None:
         """Store all these records; the caller holds the locks of their lanes, and writes the lanes."""
+        await self.gather(connection, batch)
+        await self.write(connection)
+
+    async def gather(self, connection: AsyncConnection, batch: Sequence[Judged]) -> None:
+        """Claim the ids of these records and gather what each becomes."""
         self.new_ids, self.known = await register_ids(connection, self._claiming(batch))
         for record, judged in batch:
             self._take(record, judged)
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """Write what was gathered."""
         await self._write_records(connection)
         await insert(connection, "commands", COMMAND_COLUMNS, self.commands)
         await self.facts.write(connection)
@@ -277,7 +284,7 @@ class Inbox:
             "epoch": self._epoch(record),
             "partition": record.partition,
             "offset": record.offset,
-            "produced_at": _instant(record.timestamp_ms),
+            "produced_at": record.produced_at(),
             "key": record.key,
             "value": record.value,
             "headers": pack_headers(record.headers),
@@ -297,11 +304,6 @@ class Inbox:
         return lane
 
 
-def _instant(timestamp_ms: int) -> datetime:
-    """Read Kafka's timestamp, which the producer chose: what no calendar has becomes the nearest that one has."""
-    return datetime.fromtimestamp(min(max(timestamp_ms, 0), TIMESTAMP_MS_MAX) / 1000, UTC)
-
-
 def error_of(refusal: Refusal) -> Error:
     """Say in an outcome what was wrong with a record."""
     return Error(refusal.code, refusal.message, "validation", refusal.field)
@@ -318,9 +320,11 @@ async def store_batch(
     kept = advance_offsets(offsets, batch, options.refusals_in_row_max)
     lanes, now = await lock_accounts(connection, kept)
     inbox = Inbox(options, now, lanes, {place: row.epoch for place, row in offsets.items()})
-    await inbox.store(connection, kept)
-    await write_lanes(connection, inbox.touched.values())
-    await write_offsets(connection, offsets.values())
+    await inbox.gather(connection, kept)
+    async with pipelined(connection):  # whoever finishes a turn of these lanes waits until this is committed
+        await inbox.write(connection)
+        await write_lanes(connection, inbox.touched.values())
+        await write_offsets(connection, offsets.values())
     return {place: row.next_offset for place, row in offsets.items()}
 
 
