@@ -5,7 +5,7 @@ Amounts are counted by currency, quantities over all securities; a day's sum cou
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ QUANTITY = "quantity"
 ANY_CURRENCY = "*"
 WITH_AMOUNT = ("cash.adjust", "temp.adjust", "cash.freeze", "cash.unfreeze")
 WITH_QUANTITY = ("position.adjust", "temp.adjust", "order.place", "order.modify")
-_FIELDS = ("command", "day", "command_quantity", "day_quantity")
+_PER = ("command", "day", "open_doubts")
+_FIELDS = (*_PER, *(f"{per}_quantity" for per in _PER))
 _is_decimal = re.compile(r"(0|[1-9][0-9]{0,17})(\.[0-9]{1,10})?").fullmatch
 
 
@@ -26,10 +27,11 @@ class Weight(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """The largest size of one unit; None: no limit."""
+    """The largest size of one unit: of a command, of an account's day, of all that is in doubt; None: no limit."""
 
     command: Decimal | None
     day: Decimal | None
+    open_doubts: Decimal | None = None
 
 
 class Excess(NamedTuple):
@@ -75,6 +77,17 @@ def limit_of(limits: Limits, operation: str, unit: str) -> Limit | None:
     return units.get(unit) or (units.get(ANY_CURRENCY) if unit != QUANTITY else None)
 
 
+def over_in_doubt(limits: Limits, sums: Iterable[tuple[str, str, Decimal]]) -> dict[str, str]:
+    """Say of which operations more is in doubt than may be, and why; `sums` are by operation and unit."""
+    over: dict[str, str] = {}
+    for operation, unit, size in sums:
+        limit = limit_of(limits, operation, unit)
+        if limit is not None and limit.open_doubts is not None and size > limit.open_doubts:
+            told = f"{size} {unit} of it is in doubt, more than {limit.open_doubts} (LEDGER_LIMITS, open_doubts)"
+            over.setdefault(operation, told)
+    return over
+
+
 def exceeds(limit: Limit, weight: Weight, used: Decimal) -> Excess | None:
     """Say which limit a command of this weight would pass, where `used` went out on this day before it."""
     if limit.command is not None and weight.size > limit.command:
@@ -98,9 +111,9 @@ def _of_operation(operation: str, given: object) -> dict[str, Limit]:
         raise ValueError(f"limits {operation}, which is no command type with an amount or a quantity")
     if not isinstance(given, dict) or not given or not set(given) <= set(_FIELDS):
         raise ValueError(f"of {operation} is not an object of {', '.join(_FIELDS)}")
-    largest: dict[str, dict[str, Decimal]] = {"command": {}, "day": {}}
+    largest: dict[str, dict[str, Decimal]] = {per: {} for per in _PER}
     for name in given:
-        per, _, quantity = name.partition("_")
+        per, quantity = name.removesuffix("_quantity"), name.endswith("_quantity")
         allowed = WITH_QUANTITY if quantity else WITH_AMOUNT
         if operation not in allowed:
             raise ValueError(
@@ -115,14 +128,14 @@ def _of_operation(operation: str, given: object) -> dict[str, Limit]:
             raise ValueError(
                 f'of {operation} has a {name} that is not an object by currency, such as {{"USD": "1000.00"}}'
             )
-    units = {**largest["command"], **largest["day"]}
+    units = [unit for sizes in largest.values() for unit in sizes]
     return {unit: _limit(largest, unit) for unit in units}
 
 
 def _limit(largest: Mapping[str, Mapping[str, Decimal]], unit: str) -> Limit:
-    """Put together what holds for a unit: where only one of the two names a currency, `*` speaks for the other."""
+    """Put together what holds for a unit: where only some name a currency, `*` speaks for the others."""
     wild = ANY_CURRENCY if unit != QUANTITY else unit
-    return Limit(*(largest[per].get(unit, largest[per].get(wild)) for per in ("command", "day")))
+    return Limit(*(largest[per].get(unit, largest[per].get(wild)) for per in _PER))
 
 
 def _decimal(given: object, operation: str, name: str) -> Decimal:

@@ -14,17 +14,17 @@ from structlog.typing import FilteringBoundLogger
 
 from worker import clock
 from worker.errors import DataRefusedError, PartUnavailableError
-from worker.ledger.brakes import LOOK_AGAIN_AFTER, Brakes
+from worker.ledger.brakes import LOOK_AGAIN_AFTER, Brake, Brakes
 from worker.ledger.decide import RECOVERED, Known, LookAt, Park, Send, Wait
 from worker.ledger.expiry import End, decide_expiry
-from worker.ledger.limits import read_limits
+from worker.ledger.limits import over_in_doubt, read_limits
 from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
 from worker.pipeline.policy import Allowance, objection
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
 from worker.store.attempts import open_attempts
 from worker.store.blobs import members, to_json
-from worker.store.brakes import pause_doubtful, read_brakes
+from worker.store.brakes import pause_doubtful, pause_each, read_brakes, read_doubted
 from worker.store.conclude import Batch, Conclusion, conclude, end_adjustment
 from worker.store.engine import transaction
 from worker.store.lanes import lease_ready, put_off_first, read_heads
@@ -130,11 +130,8 @@ class Claim:
     async def _allowance(self, connection: AsyncConnection, heads: dict[str, Head], now: datetime) -> Allowance:
         """Read what is stopped, and what went out on this day where that is limited."""
         brakes = await read_brakes(connection, list(heads))
-        doubts_max = self._settings.open_doubts_max
-        if doubts_max is not None:
-            paused = await pause_doubtful(connection, list(REGISTRY), doubts_max)
-            for one in paused:
-                self._log.error("claim.paused", operation=one.subject, why=one.reason)
+        paused = await self._pause_doubtful(connection)
+        if paused:
             brakes = Brakes.of((*brakes.found, *paused))
         allowance = Allowance(brakes, self._limits)
         wanted = allowance.wanted(
@@ -143,6 +140,20 @@ class Claim:
         if wanted:
             allowance.used = await read_used(connection, wanted, now)
         return allowance
+
+    async def _pause_doubtful(self, connection: AsyncConnection) -> list[Brake]:
+        """Pause operations of which too many commands, or too much, is in doubt; returns what was paused now."""
+        paused: list[Brake] = []
+        doubts_max, limits = self._settings.open_doubts_max, self._limits or {}
+        if doubts_max is not None:
+            paused += await pause_doubtful(connection, list(REGISTRY), doubts_max)
+        limited = [name for name, units in limits.items() if any(one.open_doubts is not None for one in units.values())]
+        if limited:
+            over = over_in_doubt(limits, await read_doubted(connection, limited))
+            paused += await pause_each(connection, over)
+        for one in paused:
+            self._log.error("claim.paused", operation=one.subject, why=one.reason)
+        return paused
 
     def _expiry(self, batch: Batch, head: Head, allowance: Allowance, began_s: float) -> Turn | None:
         adjustment, attempts = head.adjustment, head.history.attempts

@@ -53,7 +53,8 @@ class Allowance:
 
 def _limited(limits: Limits, command: CommandRow) -> Counted | None:
     weight = weigh_command(command.command_type, command.payload)
-    if weight is None or limit_of(limits, command.command_type, weight.unit) is None:
+    limit = None if weight is None else limit_of(limits, command.command_type, weight.unit)
+    if weight is None or limit is None or limit.command is limit.day is None:
         return None
     return Counted(command.account_no, command.command_type, weight.unit, weight.size)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import text
@@ -65,6 +66,35 @@ async def pause_doubtful(connection: AsyncConnection, operations: Sequence[str],
     """
     given = {"operations": written("text", sorted(operations)), "doubts_max": doubts_max}
     return [Brake(*row) for row in await run(connection, statement, given)]
+
+
+async def read_doubted(connection: AsyncConnection, operations: Sequence[str]) -> list[tuple[str, str, Decimal]]:
+    """Add up what is in doubt of these operations, by currency or as a quantity; counted as `pause_doubtful` counts."""
+    statement = """
+        SELECT d.operation, w.unit, sum(CAST(w.size AS numeric))
+        FROM unnest(CAST(:operations AS text[])) AS o(operation)
+        LEFT JOIN doubts_seen s USING (operation)
+        JOIN doubts d ON d.operation = o.operation AND NOT d.is_expiry AND d.since_at > coalesce(s.seen_at, '-infinity')
+        JOIN commands c USING (command_id)
+        CROSS JOIN LATERAL (
+            VALUES (c.payload ->> 'currency', c.payload ->> 'amount'), ('quantity', c.payload ->> 'quantity')
+        ) AS w(unit, size)
+        WHERE w.size IS NOT NULL GROUP BY d.operation, w.unit ORDER BY d.operation, w.unit
+    """
+    rows = await run(connection, statement, {"operations": written("text", sorted(operations))})
+    return [(operation, unit, size) for operation, unit, size in rows]
+
+
+async def pause_each(connection: AsyncConnection, reasons: Mapping[str, str]) -> list[Brake]:
+    """Pause operations in a worker's own name; returns those that were not paused so already."""
+    statement = f"""
+        INSERT INTO brakes (kind, subject, set_by, reason)
+        SELECT '{DOUBTS}', operation, '{BY_WORKER}', reason
+        FROM unnest(CAST(:operations AS text[]), CAST(:reasons AS text[])) AS given(operation, reason)
+        ORDER BY operation ON CONFLICT DO NOTHING RETURNING kind, subject, reason
+    """
+    given = {"operations": written("text", list(reasons)), "reasons": written("text", list(reasons.values()))}
+    return [Brake(*row) for row in await run(connection, statement, given)] if reasons else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,3 +231,26 @@ class TestOpenDoubts:
         await world.go(DOUBT)
         await world.accept_new("cash.freeze", "H5")
         assert await world.claim() == []
+
+
+class TestAmountInDoubt:
+    @pytest.fixture
+    def world_changes(self) -> dict[str, Any]:
+        return {"limits": '{"cash.freeze": {"open_doubts": {"USD": "119.99", "*": "60"}}}'}
+
+    async def test_too_much_in_doubt_stops_new_writes_of_that_operation_until_a_person_resumes(
+        self, world: World
+    ) -> None:
+        for account_no, currency in (("H1", "USD"), ("H2", "HKD"), ("H3", "USD")):
+            await world.accept_new("cash.freeze", account_no, {**CASH, "currency": currency})
+            await world.go(DOUBT)
+        await world.accept_new("cash.adjust", "H4", CASH)
+        await world.accept_new("cash.freeze", "H5", CASH)
+        assert [turn.command.account_no for turn in await world.claim()] == ["H4"]
+        paused = await world.one("SELECT * FROM brakes")
+        assert (paused.kind, paused.subject, paused.set_by) == (DOUBTS, "cash.freeze", "ledger-worker")
+        assert "120.00 USD of it is in doubt, more than 119.99" in paused.reason
+        await world.sql("INSERT INTO doubts_seen VALUES ('cash.freeze', now())")
+        assert await release(world, DOUBTS, "cash.freeze") == 1
+        assert [turn.command.account_no for turn in await world.claim()] == ["H5"]
+        assert await world.sql("SELECT 1 FROM day_totals") == [], "no day is limited"
