@@ -8,7 +8,7 @@ import typer
 
 from worker.cli.frame import example, settings_for
 from worker.cli.guard import Reason, Yes, confirm_change
-from worker.cli.lists import Account, Limit, found_one, print_list, print_one, read
+from worker.cli.lists import Account, After, Limit, found_one, print_list, print_one, read
 from worker.cli.output import Output, OutputForm, print_json
 
 if TYPE_CHECKING:
@@ -34,12 +34,15 @@ def list_(
     account: Account = None,
     overdue: Annotated[bool, typer.Option("--overdue", help="Only those past their hour.")] = False,
     limit: Limit = 500,
+    after: After = None,
     output: Output = OutputForm.TABLE,
 ) -> None:
     """List live timers, the next first; `wake_at` is the next try. Kind `watch`: its number is not known."""
     from worker.store.listings import list_timers
 
-    rows = read(lambda connection: list_timers(connection, account_no=account, overdue=overdue, limit=limit + 1))
+    rows = read(
+        lambda connection: list_timers(connection, account_no=account, overdue=overdue, after=after, limit=limit + 1)
+    )
     print_list(rows, COLUMNS, output, limit, "no timer is live")
 
 

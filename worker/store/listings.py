@@ -118,23 +118,33 @@ async def _of_last(connection: AsyncConnection, select: str, after: UUID | None)
     found: datetime | None = (await connection.execute(statement, {"after": after})).scalar_one_or_none()
     if found is None:
         raise NothingMatchedError(
-            f"--after {after} is not listed any more, somebody decided it: begin with the first page"
+            f"--after {after} is not listed any more (it was decided, or ended): begin with the first page"
         )
     return found
 
 
 async def list_timers(
-    connection: AsyncConnection, *, account_no: str | None = None, overdue: bool = False, limit: int
+    connection: AsyncConnection,
+    *,
+    account_no: str | None = None,
+    overdue: bool = False,
+    after: UUID | None = None,
+    limit: int,
 ) -> list[Shown]:
-    """List live timers, the next first; with `overdue` only those past their hour."""
+    """List live timers, the next first; with `overdue` only those past their hour.
+
+    Raises NothingMatchedError for an `after` whose timer is not live any more.
+    """
+    due_at = await _of_last(connection, "SELECT due_at FROM timers", after)
     statement = text("""
         SELECT t.command_id, t.account_no, a.adjust_no, t.kind, t.state, t.due_at, t.wake_at, t.due_at <= now() AS overdue
         FROM timers t JOIN temp_adjustments a USING (command_id)
         WHERE (CAST(:account_no AS text) IS NULL OR t.account_no = :account_no)
           AND (NOT :overdue OR t.due_at <= now())
+          AND (CAST(:due_at AS timestamptz) IS NULL OR (t.due_at, t.command_id) > (:due_at, :after))
         ORDER BY t.due_at, t.command_id LIMIT :limit
     """)
-    given = {"account_no": account_no, "overdue": overdue, "limit": limit}
+    given = {"account_no": account_no, "overdue": overdue, "due_at": due_at, "after": after, "limit": limit}
     return all_shown((await connection.execute(statement, given)).mappings())
 
 
