@@ -5,7 +5,7 @@ Amounts are counted by currency, quantities over all securities; a day's sum cou
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
@@ -77,15 +77,14 @@ def limit_of(limits: Limits, operation: str, unit: str) -> Limit | None:
     return units.get(unit) or (units.get(ANY_CURRENCY) if unit != QUANTITY else None)
 
 
-def over_in_doubt(limits: Limits, sums: Iterable[tuple[str, str, Decimal]]) -> dict[str, str]:
-    """Say of which operations more is in doubt than may be, and why; `sums` are by operation and unit."""
-    over: dict[str, str] = {}
-    for operation, unit, size in sums:
-        limit = limit_of(limits, operation, unit)
-        if limit is not None and limit.open_doubts is not None and size > limit.open_doubts:
-            told = f"{size} {unit} of it is in doubt, more than {limit.open_doubts} (LEDGER_LIMITS, open_doubts)"
-            over.setdefault(operation, told)
-    return over
+def of_open_doubts(limits: Limits) -> list[tuple[str, str, Decimal]]:
+    """Return what may be in doubt at most, by operation and unit, as far as it is limited."""
+    return [
+        (operation, unit, limit.open_doubts)
+        for operation, units in limits.items()
+        for unit, limit in units.items()
+        if limit.open_doubts is not None
+    ]
 
 
 def exceeds(limit: Limit, weight: Weight, used: Decimal) -> Excess | None:

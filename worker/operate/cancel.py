@@ -126,8 +126,10 @@ def _objection(state: str, history: History) -> str:
         return "a call of it is under way"
     if state == "parked":
         return "it is parked: see `ledger-worker parked show`"
-    if state == "in_doubt" or any(a.known is not Known.NOT_SENT for a in history.attempts):
+    if state == "in_doubt":
         return "a call of it may have been applied: see `ledger-worker in-doubt show`"
+    if any(a.known not in (Known.NOT_SENT, Known.REDRIVEN) for a in history.attempts):
+        return "a call of it has left before, and a person decided to send it again: see `ledger-worker explain`"
     return ""
 
 

@@ -20,7 +20,7 @@ from worker.whale.entry import Reader
 
 PART: Final = timedelta(days=1)
 ACCOUNTS_AT_ONCE: Final = 500
-SETTLING: Final = timedelta(minutes=1)
+STILL_UNDER_WAY_FOR: Final = timedelta(minutes=1)
 """What was sent a moment ago is not finished and published yet: unless told, the range ends before it."""
 RANGE: Final = timedelta(days=1)
 NOT_COMPARED: Final = (
@@ -49,7 +49,7 @@ async def ask(
     """Complete what was asked: up to a minute ago, from a day before; the end is never after now by the database's clock."""
     async with transaction(engine) as connection:
         now = await store.read_now(connection)
-    end = now - SETTLING if end is None else min(end, now)
+    end = now - STILL_UNDER_WAY_FOR if end is None else min(end, now)
     start = end - RANGE if start is None else start
     if start >= end:
         raise NothingMatchedError(f"the range from {written(start)} to {written(end)} is empty")

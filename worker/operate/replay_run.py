@@ -65,7 +65,7 @@ async def find_plan(engine: AsyncEngine, plan_id: UUID) -> Plan:
 async def note_run(
     connection: AsyncConnection, plan: Plan, how: How, action: str, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    """Write the audit of a run's beginning or end."""
+    """Write the audit of a run's beginning, of a batch, or of its end."""
     facts = Facts()
     noted = Action(how.actor, action, how.reason, str(plan.plan_id), before, {"topic": plan.topic, **after})
     note(facts, clock.new_id(), noted, await read_now(connection))
@@ -211,6 +211,9 @@ class _Feeding:
             counts = Counter(before.counts) + Counter(found.values()) + Counter(known=len(meant) - len(fed))
             after = Run(progress, dict(counts), None)
             await move_run(connection, plan_id, FEED, replace(before, progress=progress), after)
+            if fed:
+                range_ = {"partition": one.place[1], "from": fed[0][0].offset, "to": fed[-1][0].offset}
+                await note_run(connection, self._plan, self._how, "replay.feed", range_, dict(Counter(found.values())))
         self._run = after
         return len(fed)
 

@@ -240,8 +240,7 @@ async def _decide_expiry(connection: AsyncConnection, case: Case, said: Said) ->
     match said.answer:
         case Applied(number=None):
             told = _conclusion(case, said, Send(batch.now, ""), case.attempts)
-            fired = case.doubtful[0].opened_at < adjustment.expires_at
-            ended_by: EndedBy = "command" if fired else "timer"
+            ended_by = _ended_by(case)
             end_adjustment(batch, batch.lanes[adjustment.account_no], told, adjustment, ended_by, PERSON)
             return {"state": "expired", "ended_by": ended_by}
         case Applied():
@@ -284,6 +283,12 @@ def _note(case: Case, said: Said, after: Mapping[str, Any]) -> None:
     note_decision(case.batch.facts, decided, case.batch.now)
 
 
+def _ended_by(case: Case) -> EndedBy:
+    """Say who ended the adjustment if the doubtful call did: before its hour only a person asks for it."""
+    fired = case.ends is not None and case.doubtful[0].opened_at < case.ends[0].expires_at
+    return "command" if fired else "timer"
+
+
 def _word(answer: Applied | NotApplied) -> str:
     match answer:
         case Applied():
@@ -305,7 +310,7 @@ def _effect(case: Case, said: Said) -> str:
     command = case.command
     match said.answer:
         case Applied() if said.expiry:
-            return "the temporary adjustment is recorded as ended, by the timer"
+            return f"the temporary adjustment is recorded as ended, by the {_ended_by(case)}"
         case NotApplied() if said.expiry:
             return "the brokerage is asked again to end the adjustment, now"
         case Applied(number=number) if REGISTRY[command.command_type].books_adjustment:

@@ -17,14 +17,14 @@ from worker.errors import DataRefusedError, PartUnavailableError
 from worker.ledger.brakes import LOOK_AGAIN_AFTER, Brake, Brakes
 from worker.ledger.decide import RECOVERED, Known, LookAt, Park, Send, Wait
 from worker.ledger.expiry import End, decide_expiry
-from worker.ledger.limits import over_in_doubt, read_limits
+from worker.ledger.limits import of_open_doubts, read_limits
 from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
 from worker.pipeline.policy import Allowance, objection
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
 from worker.store.attempts import open_attempts
 from worker.store.blobs import members, to_json
-from worker.store.brakes import pause_doubtful, pause_each, read_brakes, read_doubted
+from worker.store.brakes import pause_burdened, pause_doubtful, read_brakes
 from worker.store.conclude import Batch, Conclusion, conclude, end_adjustment
 from worker.store.engine import transaction
 from worker.store.lanes import lease_ready, put_off_first, read_heads
@@ -144,13 +144,11 @@ class Claim:
     async def _pause_doubtful(self, connection: AsyncConnection) -> list[Brake]:
         """Pause operations of which too many commands, or too much, is in doubt; returns what was paused now."""
         paused: list[Brake] = []
-        doubts_max, limits = self._settings.open_doubts_max, self._limits or {}
+        doubts_max, limits = self._settings.open_doubts_max, of_open_doubts(self._limits or {})
         if doubts_max is not None:
             paused += await pause_doubtful(connection, list(REGISTRY), doubts_max)
-        limited = [name for name, units in limits.items() if any(one.open_doubts is not None for one in units.values())]
-        if limited:
-            over = over_in_doubt(limits, await read_doubted(connection, limited))
-            paused += await pause_each(connection, over)
+        if limits:
+            paused += await pause_burdened(connection, limits)
         for one in paused:
             self._log.error("claim.paused", operation=one.subject, why=one.reason)
         return paused

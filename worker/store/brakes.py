@@ -68,33 +68,44 @@ async def pause_doubtful(connection: AsyncConnection, operations: Sequence[str],
     return [Brake(*row) for row in await run(connection, statement, given)]
 
 
-async def read_doubted(connection: AsyncConnection, operations: Sequence[str]) -> list[tuple[str, str, Decimal]]:
-    """Add up what is in doubt of these operations, by currency or as a quantity; counted as `pause_doubtful` counts."""
-    statement = """
-        SELECT d.operation, w.unit, sum(CAST(w.size AS numeric))
-        FROM unnest(CAST(:operations AS text[])) AS o(operation)
-        LEFT JOIN doubts_seen s USING (operation)
-        JOIN doubts d ON d.operation = o.operation AND NOT d.is_expiry AND d.since_at > coalesce(s.seen_at, '-infinity')
-        JOIN commands c USING (command_id)
-        CROSS JOIN LATERAL (
-            VALUES (c.payload ->> 'currency', c.payload ->> 'amount'), ('quantity', c.payload ->> 'quantity')
-        ) AS w(unit, size)
-        WHERE w.size IS NOT NULL GROUP BY d.operation, w.unit ORDER BY d.operation, w.unit
+async def pause_burdened(connection: AsyncConnection, limits: Sequence[tuple[str, str, Decimal]]) -> list[Brake]:
+    """Pause the operations of which more than a limit is in doubt, counted as `pause_doubtful` counts; returns these.
+
+    A limit is of an operation and a currency, of `*` (each currency that is not named), or of `quantity`. One statement:
+    a person who resumes meanwhile is not undone by what was added up before.
     """
-    rows = await run(connection, statement, {"operations": written("text", sorted(operations))})
-    return [(operation, unit, size) for operation, unit, size in rows]
-
-
-async def pause_each(connection: AsyncConnection, reasons: Mapping[str, str]) -> list[Brake]:
-    """Pause operations in a worker's own name; returns those that were not paused so already."""
     statement = f"""
+        WITH given AS (
+            SELECT operation, unit, CAST(size AS numeric) AS size
+            FROM unnest(CAST(:operations AS text[]), CAST(:units AS text[]), CAST(:sizes AS text[]))
+                AS given(operation, unit, size)
+        ), doubted AS (
+            SELECT d.operation, w.unit, sum(CAST(w.size AS numeric)) AS total
+            FROM (SELECT DISTINCT operation FROM given) o LEFT JOIN doubts_seen s USING (operation)
+            JOIN doubts d ON d.operation = o.operation AND NOT d.is_expiry
+                AND d.since_at > coalesce(s.seen_at, '-infinity')
+            JOIN commands c USING (command_id)
+            CROSS JOIN LATERAL (
+                VALUES (c.payload ->> 'currency', c.payload ->> 'amount'), ('quantity', c.payload ->> 'quantity')
+            ) AS w(unit, size)
+            WHERE w.size IS NOT NULL GROUP BY d.operation, w.unit
+        )
         INSERT INTO brakes (kind, subject, set_by, reason)
-        SELECT '{DOUBTS}', operation, '{BY_WORKER}', reason
-        FROM unnest(CAST(:operations AS text[]), CAST(:reasons AS text[])) AS given(operation, reason)
-        ORDER BY operation ON CONFLICT DO NOTHING RETURNING kind, subject, reason
+        SELECT DISTINCT ON (d.operation) '{DOUBTS}', d.operation, '{BY_WORKER}',
+            format('%s %s of it is in doubt, more than %s (LEDGER_LIMITS, open_doubts)', d.total, d.unit, g.size)
+        FROM doubted d JOIN given g ON g.operation = d.operation AND (g.unit = d.unit OR (
+            g.unit = '*' AND d.unit <> 'quantity'
+            AND NOT EXISTS (SELECT 1 FROM given n WHERE n.operation = d.operation AND n.unit = d.unit)))
+        WHERE d.total > g.size
+            AND NOT EXISTS (SELECT 1 FROM brakes b WHERE b.kind = '{DOUBTS}' AND b.subject = d.operation)
+        ORDER BY d.operation, d.unit ON CONFLICT DO NOTHING RETURNING kind, subject, reason
     """
-    given = {"operations": written("text", list(reasons)), "reasons": written("text", list(reasons.values()))}
-    return [Brake(*row) for row in await run(connection, statement, given)] if reasons else []
+    given = {
+        "operations": written("text", [operation for operation, _, _ in limits]),
+        "units": written("text", [unit for _, unit, _ in limits]),
+        "sizes": written("text", [str(size) for _, _, size in limits]),
+    }
+    return [Brake(*row) for row in await run(connection, statement, given)]
 
 
 @dataclass(frozen=True, slots=True)

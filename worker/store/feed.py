@@ -1,4 +1,4 @@
-"""Stores records that intake does not bring: passed over by `topics adopt`, or set apart and put back by a person.
+"""Stores records that intake does not bring: passed over by `topics adopt`, and fed by a replay.
 
 Nothing here reads or moves an offset. Locks are taken as intake takes them, lanes before ids; between the two the rows
 of records that are known already, by their place.

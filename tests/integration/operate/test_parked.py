@@ -68,6 +68,14 @@ async def test_a_redrive_wakes_an_idle_lane_and_its_24_hours_begin_anew(desk: De
     assert lane == {"state": "held", "wakes": True}
 
 
+async def test_a_redriven_command_was_never_sent_and_may_be_cancelled(desk: Desk) -> None:
+    command_id = await unsent(desk)
+    await ask(desk, command_id, Way.REDRIVE)
+    done = await desk.cli("commands", "cancel", str(command_id), *WHY)
+    assert done.returncode == 0, done.stderr
+    assert await desk.state(command_id) == "rejected"
+
+
 async def test_a_command_is_parked_and_redriven_as_often_as_need_be(desk: Desk) -> None:
     command_id = await unsent(desk)
     for _ in range(2):

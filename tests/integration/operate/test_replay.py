@@ -115,6 +115,7 @@ async def test_what_adopt_passed_over_is_fed_once_in_its_sequence_and_is_known_a
     assert [(r["actor"], r["action"]) for r in actions] == [
         ("ann", "topics.adopt"),
         ("ann", "replay.run"),
+        ("ann", "replay.feed"),
         ("ann", "replay.end"),
     ]
     assert json.loads(bytes(actions[-1]["value"]))["after"]["accepted"] == 3

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from worker.errors import SettingsError
-from worker.ledger.limits import Limit, exceeds, limit_of, over_in_doubt, read_limits, weigh_command
+from worker.ledger.limits import Limit, exceeds, limit_of, of_open_doubts, read_limits, weigh_command
 from worker.settings import Settings
 
 USD = '{"cash.adjust": {"command": {"USD": "100.00"}, "day": {"USD": "250"}}}'
@@ -41,16 +41,15 @@ def test_a_currency_is_limited_by_name_or_by_the_star() -> None:
     assert limit_of(only_day, "cash.freeze", "USD") == Limit(Decimal(1), Decimal(9))
 
 
-def test_what_is_in_doubt_is_held_against_its_own_limit() -> None:
-    limits = read_limits('{"order.place": {"open_doubts_quantity": "5"}, "cash.adjust": {"open_doubts": {"*": "9"}}}')
-    sums = [
+def test_what_may_be_in_doubt_is_a_limit_of_its_own() -> None:
+    limits = read_limits(
+        '{"order.place": {"open_doubts_quantity": "5"}, "cash.adjust": {"open_doubts": {"*": "9"}, "day": {"USD": "1"}}}'
+    )
+    assert of_open_doubts(limits) == [
         ("order.place", "quantity", Decimal(5)),
+        ("cash.adjust", "*", Decimal(9)),
         ("cash.adjust", "USD", Decimal(9)),
-        ("cash.freeze", "USD", Decimal(99)),
     ]
-    assert over_in_doubt(limits, sums) == {}
-    over = over_in_doubt(limits, [(operation, unit, size + 1) for operation, unit, size in sums])
-    assert list(over) == ["order.place", "cash.adjust"]
 
 
 def test_a_star_for_currencies_says_nothing_of_quantities() -> None:
