@@ -35,6 +35,7 @@ AMISS = (AssertionError, TimeoutError, OSError, LedgerWorkerError, KafkaError, p
 """What ends one run and not the others."""
 _ACCEPTED = "SELECT count(*) FROM command_ids WHERE command_id = ANY(%s)"
 _UNDECIDED = "SELECT count(*) FROM commands WHERE command_id = ANY(%s) AND state IN ('queued', 'sending', 'in_doubt')"
+_UNPUBLISHED = "SELECT count(*) FROM outbox"
 _LEASED = "SELECT count(*) FROM lanes WHERE account_no = ANY(%s) AND state = 'leased'"
 _RECLAIMED = "SELECT count(*) FROM attempts WHERE account_no = ANY(%s) AND rule = 'owner_silent'"
 _UNREST = """
@@ -142,6 +143,8 @@ class Runner:
                 worker = await self._start()
                 worker.order(run.order())
                 await self._send_wave(made.waves[0], worker)
+                if run.point.name.startswith("mark."):
+                    await self._see_published(made.waves[0], worker)
                 await self._send_wave(made.waves[1], worker)
                 await self._see_die(worker, run)
         if run.point.scenario == "set-aside":  # as an operator does after seeing to what Kafka refused
@@ -278,6 +281,17 @@ class Runner:
             return worker.ended.done() or await self._place.scalar(_ACCEPTED, ids) == len(ids)
 
         await self._until(is_over, f"{len(ids)} commands are stored")
+
+    async def _see_published(self, wave: Sequence[Json], worker: ForkedWorker) -> None:
+        """Wait until the outcomes of a wave are marked, or the worker is dead: those of the next go in another round."""
+        ids = _ids(wave)
+
+        async def is_over() -> bool:
+            if worker.ended.done():
+                return True
+            return await self._place.scalar(_UNDECIDED, ids) == 0 and await self._place.scalar(_UNPUBLISHED) == 0
+
+        await self._until(is_over, f"the outcomes of {len(ids)} commands are published")
 
     async def _decided(self, commands: Sequence[Json]) -> None:
         ids = _ids(commands)
