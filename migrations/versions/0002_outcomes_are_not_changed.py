@@ -17,6 +17,7 @@ LOCK_TIMEOUT = "5s"
 
 def upgrade() -> None:
     op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    op.execute("LOCK TABLE outcomes IN ACCESS EXCLUSIVE MODE")  # no mark may come between the copy and the drop
     _publications()
     # both are read by command alone, so one index serves for identity and for that
     op.drop_constraint("pk_attempts", "attempts")

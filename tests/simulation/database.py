@@ -256,9 +256,10 @@ async def silence_attempts(
     return found
 
 
-async def read_due(db: Database, limit: int) -> list[DueTimer]:
+async def read_due(db: Database, kind: str, limit: int) -> list[DueTimer]:
     now = db.now
-    due = [timer for timer in db.timers.values() if timer.state == "armed" and timer.wake_at <= now]
+    armed = [timer for timer in db.timers.values() if timer.state == "armed" and timer.kind == kind]
+    due = [timer for timer in armed if timer.wake_at <= now]
     due.sort(key=lambda timer: (timer.wake_at, timer.command_id))
     return [DueTimer(timer.command_id, timer.account_no, timer.kind, timer.due_at) for timer in due[:limit]]
 

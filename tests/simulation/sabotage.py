@@ -80,14 +80,14 @@ def before_its_hour(
     return replace(found, at=now) if isinstance(found, Send) and not attempts else found
 
 
-async def due_early(db: database.Database, limit: int) -> list[Any]:
+async def due_early(db: database.Database, kind: str, limit: int) -> list[Any]:
     """Timers are read as due by a clock that is a minute ahead, and made due by it."""
     found = []
     for timer in db.timers.values():
         if timer.kind == "expire" and timer.state == "armed" and timer.wake_at <= db.now + timedelta(minutes=1):
             db.timers[timer.command_id] = timer._replace(wake_at=db.now)
             found.append(due.read_due)
-    return await database.read_due(db, limit) if found else []
+    return await database.read_due(db, kind, limit) if found else []
 
 
 async def silence_is_refusal(db: database.Database, *given: Any) -> list[Any]:

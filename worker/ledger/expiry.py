@@ -38,7 +38,7 @@ def decide_expiry(
     `hour` is when it lapses, `grace` how long after it the brokerage's own sweep may take. Ended by `brokerage` needs
     two FAILED, the last of an attempt begun after hour + grace, and no call of ours in doubt; with one it is `unknown`.
     `command_doubted` says that a temp.expire of this adjustment is in doubt: it may be what ended it.
-    `fired_at` is when a person asked to end it before its hour; without that nothing is asked before the hour.
+    `fired_at` is when a person asked to end it: without that nothing is asked before the hour, and no wait is cut short.
     """
     attempts = [a for a in attempts if a.known is not Known.CLEARED]
     for attempt in attempts:
@@ -53,6 +53,8 @@ def decide_expiry(
         told = not doubted and all(a.code == "FAILED" for a in refused)
         return End("brokerage" if told else "unknown", "inferred")
     last = attempts[-1]
+    if fired_at is not None and last.opened_at < fired_at:
+        return Send(now, "a person asked for it")
     since = last.reported_at or last.horizon_at
     if last.known is Known.REFUSED:
         if now >= swept_at:

@@ -149,6 +149,8 @@ async def release(engine: AsyncEngine, stop: Stop, by: By) -> Mapping[str, Any]:
             before: dict[str, Any] = {"reason": reason}
             found, woken = reason is not None, 0
         else:
+            if stop.kind == ACCOUNT:
+                await lock_lanes(connection, [stop.subject])  # as `stop_now` does, before the brake
             kinds = (OPERATION, DOUBTS) if stop.kind == OPERATION else (stop.kind,)
             taken = [one for kind in kinds if (one := await take_brake(connection, kind, stop.subject))]
             if any(one.kind == DOUBTS for one in taken):

@@ -18,7 +18,7 @@ from worker.settings import Settings
 from worker.store.audit import Action, note
 from worker.store.blobs import to_json
 from worker.store.cancelling import count_waiting, read_accounts, read_waiting
-from worker.store.conclude import DONE, Batch, Conclusion, conclude
+from worker.store.conclude import DONE, STILL_AT_WORK, Batch, Conclusion, conclude
 from worker.store.engine import transaction
 from worker.store.histories import read_commands, read_histories
 from worker.store.rest import lock_lanes
@@ -98,7 +98,16 @@ async def _cancel(connection: AsyncConnection, settings: Settings, ids: Sequence
     taken = [(command, history) for answer, command, history in judged if answer.cancelled and command]
     for command, history in sorted(taken, key=lambda one: (one[0].account_no, one[0].position)):
         decision = Reject("CANCELLED", f"{by.actor} cancelled it before it was sent", "policy")
-        told = Conclusion(command, decision, history.attempts, now, command.command_type, decided_by=by.actor)
+        lane = lanes[command.account_no]
+        told = Conclusion(
+            command,
+            decision,
+            history.attempts,
+            now,
+            command.command_type,
+            hold_after=lane.wake_at if lane.hold_reason == STILL_AT_WORK else None,
+            decided_by=by.actor,
+        )
         conclude(batch, told, turn_ends=False)
         _note_evidence(batch, command, by)
     _note_audit(batch, [command for command, _ in taken], by)
@@ -114,6 +123,7 @@ async def _judge(connection: AsyncConnection, ids: Sequence[UUID]) -> list[tuple
         account_no, state = known.get(command_id, (None, ""))
         command, history = commands.get(command_id), histories[command_id]
         why = "no command has this id" if account_no is None else _objection(state, history)
+        why = why or ("" if command else "of this command only its outcome is known")
         judged.append((Answer(command_id, account_no, not why, why), command, history))
     return judged
 

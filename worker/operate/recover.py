@@ -197,7 +197,9 @@ class _Recovery:
         fresh = [one for one in self._fresh.values() if one.ends_command or one.type is OutcomeType.CORRECTED]
         answered = {one.command_id for one in fresh}
         commands = {c.command_id: c for c in await read_unfinished(self._connection, answered)}
-        self._report.ids_without_record = await keep_ids(self._connection, fresh, HASH_VERSION)
+        # whatever was told of a command shows that its id was used, and it may have been sent
+        told = [o for o in self._fresh.values() if o.type not in (OutcomeType.DUPLICATE, OutcomeType.CONFLICTED)]
+        self._report.ids_without_record = await keep_ids(self._connection, told, HASH_VERSION)
         endings = {one.command_id: one for one in fresh if one.ends_command}
         corrected = {one.command_id: one for one in fresh if not one.ends_command}
         for command_id in sorted(answered):

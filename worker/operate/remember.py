@@ -1,7 +1,7 @@
 """Reads what Kafka remembers and the database may not: records, outcomes and dead letters, up to their ends of now."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import merge
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from worker.errors import RefusedByGuardError
 from worker.kafka.past import Past
 from worker.kafka.topics import open_topics
 from worker.ledger.heard import Heard, hear
-from worker.ledger.positions import Position, ReasonKind, TopicPartition
+from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
 from worker.settings import Settings
 from worker.store.engine import transaction
@@ -90,11 +90,12 @@ async def remember(engine: AsyncEngine, settings: Settings, past: Past, say: Say
 
 async def check_places(settings: Settings, stored: Mapping[TopicPartition, Position], then: str) -> None:
     """Raise RefusedByGuardError where a stored place of a command topic does not hold; `then` says what comes after."""
-    ours = {place: at for place, at in stored.items() if place[0] in settings.command_topics}
+    # that a partition was stopped must not hide that its place no longer holds
+    ours = {p: replace(at, stopped_reason=None) for p, at in stored.items() if p[0] in settings.command_topics}
     if not ours:
         return
     async with open_topics(settings) as topics:
-        reasons = [r for r in (await topics.inspect(ours)).values() if r.kind is not ReasonKind.STOPPED]
+        reasons = list((await topics.inspect(ours)).values())
     if reasons:
         raise RefusedByGuardError(f"{reasons[0].sentence}; that comes first, {then}")
 

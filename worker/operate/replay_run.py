@@ -29,7 +29,17 @@ from worker.store.facts import Facts
 from worker.store.feed import feed_batch
 from worker.store.inbox import Judged, Options
 from worker.store.offsets import read_positions
-from worker.store.replays import FEED, Plan, Run, begin_run, move_run, only_run, read_plan, read_run
+from worker.store.replays import (
+    FEED,
+    Plan,
+    Run,
+    begin_run,
+    move_run,
+    only_run,
+    read_forgotten_feeds,
+    read_plan,
+    read_run,
+)
 from worker.store.standing import epoch_of, read_ids, read_records, read_skipped
 from worker.whale.operations import REGISTRY
 
@@ -109,6 +119,7 @@ class _Holding:
         async with transaction(self._engine) as connection:
             positions = {p: at for p, at in (await read_positions(connection)).items() if p[0] == topic}
             skipped = await read_skipped(connection, topic)
+            fed = await read_forgotten_feeds(connection, topic)
         await check_places(self._settings, positions, "`ledger-worker replay plan` afterwards")
         spans = await past.ends([topic])
         left = []
@@ -129,6 +140,13 @@ class _Holding:
             now = overlap(skipped.get((place[1], epoch), []), begin, row["to_offset"])
             if now != planned:
                 self._refuse(place, "has other ranges that were passed over than when it was planned")
+            for first, last in fed.get(place[1], []):
+                if overlap(planned, first, last + 1):
+                    raise RefusedByGuardError(
+                        f"{topic}[{place[1]}] offsets {first} to {last} were fed before the database was restored, which has "
+                        "forgotten it: they may have been sent. Plan ranges without them, by --from and --to; what became of "
+                        "those tell the outcomes and `ledger-worker reconcile`"
+                    )
             await self._check_ends(past, place, row["ends"], begin)
             if position is not None and planned:
                 left.append(Range(place, epoch, position.next_offset, begin, row["to_offset"], planned))

@@ -13,7 +13,7 @@ from worker.ledger.heard import hear
 from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.offsets import read_positions
-from worker.store.recalled import known_events
+from worker.store.recalled import known_events, last_published
 
 TAIL = 50
 """Outcomes looked at, at the end of each partition: more than one, for the last may be a repeat of an older one."""
@@ -35,8 +35,17 @@ async def find_witnesses(engine: AsyncEngine, settings: Settings, past: Past) ->
     """Return one sentence for each partition that knows more than the database; Kafka is read first, for it is behind."""
     committed = {p: at for p, at in (await past.committed()).items() if p[0] in settings.command_topics}
     ends = await past.ends([*settings.command_topics, settings.topic_outcomes])
+    async with transaction(engine) as connection:
+        published = await last_published(connection)
     last = {
-        place: [h.event_id for r in await past.read(place, max(start, end - TAIL), end) if (h := hear(r)) is not None]
+        # at least what lies behind the last that the database knows: outcomes may have been published again after them
+        place: [
+            h.event_id
+            for r in await past.read(
+                place, max(start, min(end - TAIL, published.get(place[1], (end, None))[0] + 1)), end
+            )
+            if (h := hear(r)) is not None
+        ]
         for place, (start, end) in ends.items()
         if place[0] == settings.topic_outcomes
     }

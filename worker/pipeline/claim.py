@@ -271,7 +271,8 @@ class Claim:
             command=head.command,
             operation=operation,
             attempt_id=clock.new_id(),
-            number=len(history.looks) + 1 if kind == LOOK else len(history.attempts) + 1,
+            # after `recover` the attempts that are known need not begin with the first
+            number=len(history.looks) + 1 if kind == LOOK else max([a.number for a in history.attempts], default=0) + 1,
             fence=lane.fence,
             opened_at=batch.now,
             horizon_at=batch.now + self._lease + late_apply(operation, self._settings),

@@ -14,17 +14,21 @@ from worker.store.arrays import written
 from worker.store.engine import run
 
 BY_WORKER = "ledger-worker"
+_NAMED = "hashtext('brakes'), hashtext(kind || ' ' || subject)"
 
 
 async def read_brakes(connection: AsyncConnection, accounts: Sequence[str]) -> Brakes:
     """Read what stops calls now, for a round of claims that has these lanes.
 
-    They are share-locked, so that whoever releases one waits for the lanes which this round puts to rest behind it, and
-    finds them; one that is being released at this moment is passed over, and nobody waits for it.
+    Each is locked by name and shared, so that whoever releases one waits for the lanes which this round puts to rest
+    behind it, and finds them. One for which a release waits already is passed over, and nobody waits for it: a row's
+    own lock would be shared anew by every claim, past the one that waits.
     """
-    statement = """
-        SELECT kind, subject, reason FROM brakes
-        WHERE kind <> 'account' OR subject = ANY(:accounts) FOR SHARE SKIP LOCKED
+    statement = f"""
+        WITH listed AS MATERIALIZED (
+            SELECT kind, subject, reason FROM brakes WHERE kind <> 'account' OR subject = ANY(:accounts)
+        )
+        SELECT kind, subject, reason FROM listed WHERE pg_try_advisory_xact_lock_shared({_NAMED})
     """
     rows = await run(connection, statement, {"accounts": written("text", accounts)})
     return Brakes.of(Brake(*row) for row in rows)
@@ -157,6 +161,10 @@ async def set_brake(connection: AsyncConnection, kind: str, subject: str, actor:
 
 async def take_brake(connection: AsyncConnection, kind: str, subject: str) -> Kept | None:
     """Take a brake away, once the claims that have seen it are committed; None where there is none."""
+    named = text(
+        f"SELECT pg_advisory_xact_lock({_NAMED}) FROM (SELECT CAST(:kind AS text) AS kind, CAST(:subject AS text)) AS b(kind, subject)"
+    )
+    await connection.execute(named, {"kind": kind, "subject": subject})
     statement = text(f"DELETE FROM brakes WHERE kind = :kind AND subject = :subject RETURNING {_KEPT}")
     row = (await connection.execute(statement, {"kind": kind, "subject": subject})).one_or_none()
     return None if row is None else Kept(*row)

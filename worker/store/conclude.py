@@ -24,6 +24,8 @@ from worker.store.rows import AdjustmentRow, CommandRow, LaneRow
 WATCH_FIRST_S = 30.0
 WATCH_FOR = timedelta(hours=24)
 DONE = ("succeeded", "rejected")
+STILL_AT_WORK = "an earlier attempt may still take effect"
+"""Why a lane rests whose command before is finished: its doubtful call may still come."""
 
 
 class Conclusion(NamedTuple):
@@ -89,7 +91,7 @@ def conclude(batch: Batch, conclusion: Conclusion, *, turn_ends: bool) -> None:
         case _:
             assert_never(decision)
     until = conclusion.hold_after
-    reason = "an earlier attempt may still take effect" if until else ""
+    reason = STILL_AT_WORK if until else ""
     _go_on(batch, conclusion, Hold(until, urgent=False, reason=reason), ends=ends)
     if command.position == lane.head_position:
         lane.head_position += 1

@@ -36,10 +36,10 @@ async def fire_timer(connection: AsyncConnection, command_id: UUID, actor: str) 
     """Make a timer due now; before its hour it is noted who wanted that."""
     statement = text("""
         WITH fired AS (
-            UPDATE timers SET state = 'due', fired_at = CASE WHEN due_at > now() THEN now() END
-            WHERE command_id = :command_id AND state = 'armed' RETURNING command_id, fired_at
+            UPDATE timers SET state = 'due', fired_at = now()
+            WHERE command_id = :command_id AND state = 'armed' RETURNING command_id, due_at
         )
         UPDATE temp_adjustments a SET fired_by = :actor
-        FROM fired WHERE a.command_id = fired.command_id AND fired.fired_at IS NOT NULL
+        FROM fired WHERE a.command_id = fired.command_id AND fired.due_at > now()
     """)
     await connection.execute(statement, {"command_id": command_id, "actor": actor})

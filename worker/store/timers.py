@@ -22,16 +22,16 @@ class DueTimer:
     due_at: datetime
 
 
-async def read_due(connection: AsyncConnection, limit: int) -> list[DueTimer]:
-    """Read timers whose time has come, the oldest first, without locking them; `now()` is the database's.
+async def read_due(connection: AsyncConnection, kind: str, limit: int) -> list[DueTimer]:
+    """Read timers of a kind whose time has come, the oldest first, without locking them; `now()` is the database's.
 
     The index on (wake_at, command_id) ends the walk at now; `clock_timestamp()` would walk it to its end.
     """
     statement = sql("""
         SELECT command_id, account_no, kind, due_at FROM timers
-        WHERE state = 'armed' AND wake_at <= now() ORDER BY wake_at, command_id LIMIT :limit
+        WHERE state = 'armed' AND kind = :kind AND wake_at <= now() ORDER BY wake_at, command_id LIMIT :limit
     """)
-    return [DueTimer(*row) for row in await connection.execute(statement, {"limit": limit})]
+    return [DueTimer(*row) for row in await connection.execute(statement, {"kind": kind, "limit": limit})]
 
 
 async def seconds_to_next(connection: AsyncConnection) -> float | None:

@@ -17,6 +17,6 @@ async def wake_due(engine: AsyncEngine) -> tuple[int, float | None]:
     async with transaction(engine) as connection:
         if await expiries_stopped(connection):
             return 0, None
-        timers = [timer for timer in await read_due(connection, AT_ONCE) if timer.kind == "expire"]
+        timers = await read_due(connection, "expire", AT_ONCE)
         made = await make_due(connection, timers) if timers else 0
         return made, await seconds_to_next(connection)

@@ -20,7 +20,7 @@ async def end_watched(engine: AsyncEngine, settings: Settings) -> int:
     """End adjustments without a number once hour + grace has passed, by `unknown`; returns how many."""
     grace = timedelta(seconds=settings.sweep_grace_s)
     async with transaction(engine) as connection:
-        watches = [timer for timer in await read_due(connection, AT_ONCE) if timer.kind == "watch"]
+        watches = await read_due(connection, "watch", AT_ONCE)
         if not watches:
             return 0
         lanes, now = await lock_lanes(connection, {watch.account_no for watch in watches})

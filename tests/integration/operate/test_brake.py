@@ -11,6 +11,7 @@ from worker.errors import RefusedByGuardError
 from worker.ledger.verdicts import NotSent, Refused
 from worker.operate.brake import By
 from worker.operate.fire import fire
+from worker.store.conclude import STILL_AT_WORK
 from worker.timers.due import wake_due
 
 WHY = ("--reason", "looked into", "--yes")
@@ -137,6 +138,19 @@ class TestCancel:
         assert (await desk.one("SELECT state FROM lanes"))["state"] == "held"
         assert (await desk.cli("commands", "cancel", str(head), *WHY)).returncode == 0
         assert (await desk.claim()).command.command_id == behind
+
+    async def test_the_wait_for_a_late_effect_of_the_command_before_outlives_a_cancelled_head(self, desk: Desk) -> None:
+        head, _ = await desk.send("cash.freeze"), await desk.send("cash.freeze")
+        given = {"why": STILL_AT_WORK, "a": desk.account_no}
+        await desk.do(
+            "UPDATE lanes SET state = 'held', ready_at = NULL, wake_at = now() + interval '1 min', hold_reason = :why "
+            "WHERE account_no = :a",
+            **given,
+        )
+        held = await desk.one("SELECT state, hold_reason, wake_at FROM lanes")
+        assert (await desk.cli("commands", "cancel", str(head), *WHY)).returncode == 0
+        assert await desk.one("SELECT state, hold_reason, wake_at FROM lanes") == held
+        await desk.claim_nothing()
 
     async def test_a_person_s_resend_has_left_before_and_is_not_cancelled(self, desk: Desk) -> None:
         command_id = await desk.parked("temp.adjust")

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from tests.integration.operate.conftest import DONE, Desk, OpenDesk
+from tests.integration.operate.conftest import DONE, TIMEOUT, Desk, OpenDesk
 from tests.support.database import Databases
 from worker.errors import NothingMatchedError, RefusedByGuardError
 from worker.ledger.heard import Heard, hear
 from worker.ledger.records import RawRecord
-from worker.ledger.verdicts import Absent, Confirmed, Numbers, Seen
+from worker.ledger.verdicts import Absent, Confirmed, Numbers, Refused, Seen
 from worker.operate.recover import Report, preview, recover
 from worker.operate.remember import Remembered, date
 from worker.operate.resolve import NotApplied, Said, resolve
@@ -220,6 +220,18 @@ async def test_a_resend_of_what_was_forgotten_and_refers_to_what_is_not_known_is
     await two.now.claim_nothing()
     assert await two.now.state(expire) == "rejected"
     assert (await two.now.last(expire))["error"]["code"] == "REFERENCE_UNDECIDED"
+
+
+async def test_calls_after_a_recovery_are_numbered_behind_those_that_were_told(two: Two) -> None:
+    command_id = await two.was.send("temp.adjust")
+    await two.was.answer(TIMEOUT)
+    await two.recover()
+    await two.now.do("UPDATE attempts SET horizon_at = now(), number = 2")  # as where call 1 was told to be in doubt
+    await two.now.claim_nothing()
+    said = Said(command_id, NotApplied(resend=True), "ann", "looked it up")
+    await resolve(two.now.engine, two.now.settings, said)
+    assert (await two.now.answer(Refused("602001", "no cash", "code"))).number == 3
+    assert await two.now.state(command_id) == "rejected"
 
 
 async def test_what_waited_in_the_database_is_in_doubt_too_for_it_may_have_been_sent_since(two: Two) -> None:

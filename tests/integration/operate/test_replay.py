@@ -275,6 +275,37 @@ async def test_recover_does_not_take_what_was_passed_over_for_forgotten(history:
     assert (await history.plan())["to_feed"] == 2
 
 
+async def test_what_was_fed_and_forgotten_is_not_fed_again(history: History) -> None:
+    await history.write(*(history.command() for _ in range(3)))
+    await history.read(0, 1)
+    await history.pass_over(1, 3)
+    plan = await history.plan()
+    told = {
+        "before": {"partition": plan["ranges"][0]["partition"], "from": 1, "to": 1},
+        "after": {"topic": history.topic},
+    }
+    await history.do(
+        "INSERT INTO audit (audit_id, recorded_at, actor, action, reason, value, audit_seq, previous_hash, hash, taken_back) "
+        "VALUES (gen_random_uuid(), now(), 'ann', 'replay.feed', 'why', convert_to(:told, 'UTF8'), 1, '', '', true)",
+        told=json.dumps(told),
+    )
+    refused = await history.run(plan)
+    assert refused.returncode == 5
+    assert "offsets 1 to 1 were fed before the database was restored" in refused.stderr
+    rest = await history.plan("--from", "2")
+    assert (await history.run(rest)).returncode == 0
+    assert len(await history.positions()) == 2
+
+
+async def test_a_place_that_no_longer_holds_is_not_hidden_from_recover_by_a_stop(history: History) -> None:
+    await history.write(*(history.command() for _ in range(3)))
+    await history.read(0, 2)
+    await history.do("UPDATE offsets SET next_offset = 1000, stopped_reason = 'paused'")
+    done = await asyncio.wait_for(typed(history.env, "recover", *WHY), 60)
+    assert done.returncode == 5, done.stderr
+    assert "adopt" in done.stderr
+
+
 async def test_the_runbook_can_be_walked_to_its_end(history: History) -> None:
     await history.write(*(history.command() for _ in range(4)))
     await history.read(0, 1)

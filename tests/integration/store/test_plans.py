@@ -131,7 +131,7 @@ ASKED: dict[str, Callable[[AsyncConnection], Awaitable[object]]] = {
     "take silent lanes": lambda c: lanes.take_silent(c, 100),
     "silence attempts": lambda c: silence_attempts(c, ["A2", "A502"], [1, 1], clock.utc_now()),
     "rest lanes": rest_some,
-    "read due timers": lambda c: timers.read_due(c, 200),
+    "read due timers": lambda c: timers.read_due(c, "expire", 200),
     "look for the next timer": timers.seconds_to_next,
     "read untold doubts": lambda c: doubts.read_untold(c, 100),
     "read the outbox": lambda c: outbox.read_waiting(c, [1, 2, 3], 100),
@@ -153,5 +153,5 @@ async def test_no_statement_of_the_path_reads_a_long_table_from_end_to_end(full:
 
 async def test_read_due_ends_at_now(full: World) -> None:
     async with transaction(full.engine) as connection:
-        due = await timers.read_due(connection, 1000)
+        due = await timers.read_due(connection, "expire", 1000)
     assert len(due) == len(await full.sql("SELECT 1 FROM timers WHERE wake_at <= now()")) > 0

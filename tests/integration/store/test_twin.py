@@ -153,10 +153,10 @@ async def test_a_timer_is_due_alike(world: World, lane_state: str, kind: str, wa
     await world.sql(f"UPDATE lanes SET state = :state {changes.get(lane_state, leased)}", state=lane_state)
 
     async def moved(connection: AsyncConnection) -> int:
-        return await timers.make_due(connection, await timers.read_due(connection, 100))
+        return await timers.make_due(connection, await timers.read_due(connection, "expire", 100))
 
     async def moved_too(db: Database) -> int:
-        return await database.make_due(db, await database.read_due(db, 100))
+        return await database.make_due(db, await database.read_due(db, "expire", 100))
 
     async with transaction(world.engine) as connection:
         shift = text("UPDATE timers SET due_at = now() + :by, wake_at = now() + :by")

@@ -128,6 +128,15 @@ def test_failed_before_the_hour_goes_back_to_the_hour_until_a_person_fires_again
     assert again.at == at(-50)
 
 
+@pytest.mark.parametrize("known", [Known.REFUSED, Known.NOT_SENT, Known.IN_DOUBT])
+def test_past_the_hour_a_person_cuts_a_wait_short(known: Known) -> None:
+    tried = attempt(1, known, 1)
+    waiting, asked = decided(3, tried), fired(3, 2.5, tried)
+    assert isinstance(waiting, Send)
+    assert isinstance(asked, Send)
+    assert waiting.at > at(3) == asked.at
+
+
 @given(
     known=st.lists(st.sampled_from([Known.IN_DOUBT, Known.REFUSED, Known.NOT_SENT, Known.CLEARED]), max_size=4),
     now_s=st.floats(-100, -1),
