@@ -49,8 +49,8 @@ def export(folder: Path = HERE) -> list[Path]:
 
 def stale(folder: Path = HERE) -> list[str]:
     """Return the names of files that are missing, out of date, or no longer ours; empty when all are current."""
-    texts = _texts()
-    kept = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
+    texts = {name: text.encode() for name, text in _texts().items()}
+    kept = {path.name: b"" if path.is_dir() else path.read_bytes() for path in folder.glob("*.json")}
     return sorted(name for name in texts.keys() | kept.keys() if texts.get(name) != kept.get(name))
 
 

@@ -17,8 +17,10 @@ READS = {
 """Last words of commands that change nothing of ours: what a new one is called decides which rule it obeys."""
 NEITHER = {"migrate", "send", "run", "demo"}
 """Those that the contract lets do without; of `replay` it is `run` and needs both."""
-OF_ITS_OWN = {"topics apply", "dead-letters redrive", "pause"}
-"""They need both only with `--drained`, without `--preview`, without `--list`, which their own tests look at."""
+OF_ITS_OWN = {"topics apply", "dead-letters redrive", "pause", "replay run"}
+"""They need both only with `--drained`, without `--preview`, without `--list`, with something to feed: see their own tests."""
+WITHOUT_OUTPUT = {"migrate", "run", "demo"}
+"""They print no fields: a revision, a log, a story."""
 
 
 def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, TyperCommand]]:
@@ -30,11 +32,21 @@ def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, TyperCommand]
             yield " ".join((*path, name)), one
 
 
-def changing() -> dict[str, TyperCommand]:
+def every_command() -> dict[str, TyperCommand]:
     whole = typer.main.get_command(build())
     assert isinstance(whole, TyperGroup)
-    found = {name: one for name, one in commands(whole) if name not in NEITHER | OF_ITS_OWN}
+    return dict(commands(whole))
+
+
+def changing() -> dict[str, TyperCommand]:
+    found = {name: one for name, one in every_command().items() if name not in NEITHER | OF_ITS_OWN}
     return {name: one for name, one in found.items() if name.split()[-1] not in READS}
+
+
+def test_what_changes_something_is_printed_as_a_person_or_a_machine_wants_it() -> None:
+    wanted = (changing().keys() | NEITHER | OF_ITS_OWN) - WITHOUT_OUTPUT
+    found = every_command()
+    assert [name for name in wanted if not any("--output" in one.opts for one in found[name].params)] == []
 
 
 def test_the_commands_that_change_something_are_found() -> None:

@@ -7,7 +7,7 @@ import typer
 
 from worker.cli.frame import example
 from worker.cli.guard import Reason, Yes
-from worker.cli.lists import Limit, found_one, print_list, print_one, read
+from worker.cli.lists import NO_MORE, Limit, found_one, print_list, print_one, read
 from worker.cli.output import Output, OutputForm
 from worker.cli.pause import hold_account, release_account
 
@@ -30,7 +30,7 @@ AccountNo = Annotated[str, typer.Argument(metavar="ACCOUNT_NO", callback=_accoun
 
 def register(app: typer.Typer) -> None:
     """Add the group `accounts`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("accounts list --held"))
     group.command("list", epilog=example("accounts list --held", "accounts list --after H10240001 --output json"))(
         list_
     )
@@ -50,7 +50,8 @@ def list_(
     from worker.store.accounts import list_accounts
 
     rows = read(lambda connection: list_accounts(connection, held=held, after=after, limit=limit + 1))
-    print_list(rows, COLUMNS, output, limit, "no account is held" if held else "no account is known")
+    nothing = "no account is held" if held else "no account is known"
+    print_list(rows, COLUMNS, output, limit, NO_MORE if after else nothing, key="account_no")
 
 
 def show(account_no: AccountNo, output: Output = OutputForm.TABLE) -> None:
@@ -80,15 +81,15 @@ def show(account_no: AccountNo, output: Output = OutputForm.TABLE) -> None:
     print_one(found[0], output)
 
 
-def hold(account_no: AccountNo, reason: Reason, yes: Yes = False) -> None:
+def hold(account_no: AccountNo, reason: Reason, yes: Yes = False, output: Output = OutputForm.JSON) -> None:
     """Let an account's commands and resends wait until it is released; others do not notice.
 
     A call that is out already ends. Looks and expiries go on. An account without commands may be held in advance.
     Exit 5 when it is held already.
     """
-    hold_account(account_no, reason, yes=yes)
+    hold_account(account_no, reason, output, yes=yes)
 
 
-def release(account_no: AccountNo, reason: Reason, yes: Yes = False) -> None:
+def release(account_no: AccountNo, reason: Reason, yes: Yes = False, output: Output = OutputForm.JSON) -> None:
     """Let a held account go on, at once. Exit 3 when it is not held."""
-    release_account(account_no, reason, yes=yes)
+    release_account(account_no, reason, output, yes=yes)

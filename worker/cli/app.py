@@ -27,6 +27,7 @@ from worker.cli import (
     topics,
     whale,
 )
+from worker.cli.frame import example
 
 GROUPS = (
     demo,
@@ -60,6 +61,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="ledger-worker",
         help="Moves commands from Kafka through a brokerage's API to outcomes. stdout is data, stderr is talk.",
+        epilog=example("demo", "send commands.jsonl", "explain 0f8fad5b-d9cb-469f-a165-70867728950e"),
         no_args_is_help=True,
         rich_markup_mode=None,  # boxes take half a second to draw, and wrap an example in the middle
         pretty_exceptions_enable=False,  # its tracebacks print local variables, secrets among them

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from worker.cli.frame import EXIT_ERROR, example, say, settings_for
-from worker.cli.lists import Limit, print_list, read
+from worker.cli.lists import NO_MORE, Limit, print_list, read
 from worker.cli.output import Output, OutputForm, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ DIFFERING = ("seq", "side", "fault", "audit_id", "sentence")
 
 def register(app: typer.Typer) -> None:
     """Add the group `audit`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("audit list", "audit verify"))
     group.command(
         "list", epilog=example("audit list", "audit list --actor ann --since 2026-11-22T08:00:00Z --output json")
     )(list_)
@@ -53,9 +53,7 @@ def list_(
             connection, actor=actor, action=action, since=from_at, after=after, limit=limit + 1
         )
     )
-    print_list(rows, COLUMNS, output, limit, "nothing was changed" if after is None else "there are no more")
-    if len(rows) > limit:
-        say(f"the next ones: --after {rows[limit - 1]['audit_id']}")
+    print_list(rows, COLUMNS, output, limit, "nothing was changed" if after is None else NO_MORE, key="audit_id")
 
 
 def _instant(text: str | None) -> "datetime | None":

@@ -29,7 +29,9 @@ COLUMNS = ("command_id", "account_no", "cancelled", "why")
 
 def register(app: typer.Typer) -> None:
     """Add the group `commands`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(
+        no_args_is_help=True, epilog=example("commands cancel --account H10240001 --reason 'the whole batch was wrong'")
+    )
     group.callback()(_group)  # with one command only, typer would make that the group itself
     group.command(
         "cancel",

@@ -11,8 +11,8 @@ import typer
 from worker.cli import redrive
 from worker.cli.frame import EXIT_PARTLY_DONE, example, say, settings_for
 from worker.cli.guard import Reason, Yes, confirm_change
-from worker.cli.lists import Limit, found_one, print_list, print_one, read
-from worker.cli.output import Output, OutputForm, print_json
+from worker.cli.lists import NO_MORE, Limit, found_one, print_list, print_one, read
+from worker.cli.output import Output, OutputForm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ OfGroup = Annotated[str | None, typer.Option("--fingerprint", metavar="G", help=
 
 def register(app: typer.Typer) -> None:
     """Add the group `dead-letters`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("dead-letters list --state new"))
     group.command(
         "list",
         epilog=example(
@@ -84,22 +84,20 @@ def list_(
     from worker.store.letters import Chosen, group_dead_letters, list_dead_letters
 
     chosen = Chosen(why and why.value, state and state.value, topic)
-    nothing = "there are no dead letters" if after is None else "there are no more"
+    nothing = "there are no dead letters" if after is None else NO_MORE
     after_id = _id_of(after)
+    if (every or fingerprint) and after is not None and after_id is None:
+        raise typer.BadParameter("with --all or --fingerprint it is a dead letter's id", param_hint="--after")
     if not (every or fingerprint or after_id):
         rows = read(lambda connection: group_dead_letters(connection, chosen=chosen, after=after, limit=limit + 1))
-        print_list(rows, GROUPED, output, limit, nothing)
-        name = "fingerprint"
+        print_list(rows, GROUPED, output, limit, nothing, key="fingerprint")
     else:
         rows = read(
             lambda connection: list_dead_letters(
                 connection, fingerprint=fingerprint, chosen=chosen, after=after_id, limit=limit + 1
             )
         )
-        print_list(rows, ROWS, output, limit, nothing)
-        name = "dead_letter_id"
-    if len(rows) > limit:
-        say(f"the next ones: --after {rows[limit - 1][name]}")
+        print_list(rows, ROWS, output, limit, nothing, key="dead_letter_id")
 
 
 def _id_of(after: str | None) -> UUID | None:
@@ -123,17 +121,23 @@ def show(
     print_one(found[0], output)
 
 
-def seen(reason: Reason, ids: Ids = None, fingerprint: OfGroup = None, yes: Yes = False) -> None:
+def seen(
+    reason: Reason, ids: Ids = None, fingerprint: OfGroup = None, yes: Yes = False, output: Output = OutputForm.JSON
+) -> None:
     """Note that a person has seen these; one that is put back and comes back is new again."""
-    _sort("seen", ids, fingerprint, reason, yes=yes)
+    _sort("seen", ids, fingerprint, reason, output, yes=yes)
 
 
-def ignore(reason: Reason, ids: Ids = None, fingerprint: OfGroup = None, yes: Yes = False) -> None:
+def ignore(
+    reason: Reason, ids: Ids = None, fingerprint: OfGroup = None, yes: Yes = False, output: Output = OutputForm.JSON
+) -> None:
     """Note that these are left as they are, and why; a redrive of a group or range leaves them out."""
-    _sort("ignored", ids, fingerprint, reason, yes=yes)
+    _sort("ignored", ids, fingerprint, reason, output, yes=yes)
 
 
-def _sort(state: str, ids: list[UUID] | None, fingerprint: str | None, reason: str, *, yes: bool) -> None:
+def _sort(
+    state: str, ids: list[UUID] | None, fingerprint: str | None, reason: str, output: OutputForm, *, yes: bool
+) -> None:
     from worker.store.triage import Group
 
     if bool(ids) == bool(fingerprint):
@@ -142,7 +146,7 @@ def _sort(state: str, ids: list[UUID] | None, fingerprint: str | None, reason: s
     group = Group(tuple(dict.fromkeys(ids or ())), fingerprint)
     confirm_change(asyncio.run(_preview(settings, group, state)), reason=reason, yes=yes)
     done = asyncio.run(_sort_out(settings, group, state, reason))
-    print_json({"state": state, **done})
+    print_one({"state": state, **done}, output)
     if done["unknown"] or done["redriven"]:
         say(f"{done['redriven']} were redriven and stay so, {done['unknown']} ids name nothing")
         raise typer.Exit(EXIT_PARTLY_DONE)

@@ -55,8 +55,8 @@ def explain(
     """Tell the causal story: the record, its checks, calls, looks, decisions and outcomes, and what it waits for.
 
     The first line says what happened; what is unfinished says until when it waits and what would move it. For an
-    account: its lane, what waits, open doubts and adjustments, the last outcomes. As JSON one object, or several one
-    after the other where a number is that of several commands. Exit 3 when nothing matches.
+    account: its lane, what waits, open doubts and adjustments, the last outcomes. As JSON one object, or a list
+    of them where a number is that of several commands. Exit 3 when nothing matches.
     """
     from worker.operate.explain import explain as tell
 
@@ -65,10 +65,11 @@ def explain(
     async def gather(connection: "AsyncConnection") -> list[dict[str, Any]]:
         return await tell(connection, subject, settings)
 
-    for number, story in enumerate(read(gather)):
-        if output is OutputForm.JSON:
-            print_json(story)
-            continue
+    stories = read(gather)
+    if output is OutputForm.JSON:
+        print_json(stories[0] if len(stories) == 1 else stories)
+        return
+    for number, story in enumerate(stories):
         for line in (*([""] if number else []), *(_account(story) if story["kind"] == "account" else _command(story))):
             typer.echo(visible(line))
 

@@ -2,17 +2,21 @@
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
+from typer.core import TyperCommand
+from typing_extensions import override
 
 from worker.cli.frame import example, say, settings_for
 from worker.cli.guard import Reason, Yes, confirm_change
-from worker.cli.lists import Account, After, Limit, OlderThan, found_one, print_list, print_one, read
-from worker.cli.output import Output, OutputForm, print_json
+from worker.cli.lists import NO_MORE, Account, After, Limit, OlderThan, found_one, print_list, print_one, read
+from worker.cli.output import Output, OutputForm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from worker.operate.resolve import Said
@@ -36,16 +40,36 @@ COLUMNS = (
 COMMAND_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 NUMBER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CommandId = Annotated[UUID, typer.Argument(metavar="ID", help="The command's id.", show_default=False)]
+TAKE_A_VALUE = ("--reason", "--output", "-o")
 OfExpiry = Annotated[bool, typer.Option("--expiry", help="Means the expiry of that temp.adjust.")]
+
+
+class Resolve(TyperCommand):
+    """The command `resolve`: `--applied`, a flag that a NUMBER may follow, takes it in the form `--applied=NUMBER`, too."""
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Part the two before anything is read; what would be an option itself, or nothing, stays and is refused."""
+        end = args.index("--") if "--" in args else len(args)
+        parted: list[str] = []
+        for at, one in enumerate(args):
+            name, _, number = one.partition("=")
+            is_value = at > 0 and args[at - 1] in TAKE_A_VALUE
+            if at < end and not is_value and name == "--applied" and number and not number.startswith("-"):
+                parted += [name, number]
+            else:
+                parted.append(one)
+        return super().parse_args(ctx, parted)
 
 
 def register(app: typer.Typer) -> None:
     """Add the group `in-doubt`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("in-doubt list"))
     group.command("list", epilog=example("in-doubt list", "in-doubt list --account H10240001 --output json"))(list_)
     group.command("show", epilog=example("in-doubt show 0f8fad5b-d9cb-469f-a165-70867728950e"))(show)
     group.command(
         "resolve",
+        cls=Resolve,
         epilog=example(
             "in-doubt resolve 0f8fad5b-… --applied TA2026112200001 --reason 'seen in the back office'",
             "in-doubt resolve 0f8fad5b-… --not-applied --resend --reason 'the brokerage confirms: never arrived'",
@@ -88,7 +112,7 @@ def list_(
             limit=limit + 1,
         )
     )
-    print_list(rows, COLUMNS, output, limit, "nothing is in doubt")
+    print_list(rows, COLUMNS, output, limit, "nothing is in doubt" if after is None else NO_MORE, key="command_id")
 
 
 def show(command_id: CommandId, output: Output = OutputForm.TABLE) -> None:
@@ -133,6 +157,7 @@ def resolve(
     ] = False,
     expiry: OfExpiry = False,
     yes: Yes = False,
+    output: Output = OutputForm.JSON,
 ) -> None:
     """Decide whether a call in doubt was applied; the outcome names who decided.
 
@@ -145,7 +170,7 @@ def resolve(
     said = _said(settings, command_id, reason, number if applied else None, applied, resend, number_unknown, expiry)
     told, said = asyncio.run(_preview(settings, said))
     confirm_change(told, reason=reason, yes=yes)
-    print_json(asyncio.run(_resolve(settings, said)))
+    print_one(asyncio.run(_resolve(settings, said)), output)
 
 
 def _told_apart(first: str, second: str | None) -> tuple[UUID, str | None]:
@@ -206,7 +231,7 @@ async def _preview(settings: "Settings", said: "Said") -> "tuple[str, Said]":
     return told, said
 
 
-async def _resolve(settings: "Settings", said: "Said") -> object:
+async def _resolve(settings: "Settings", said: "Said") -> "Mapping[str, object]":
     from worker.operate.resolve import resolve as decide
     from worker.store.engine import opened
 

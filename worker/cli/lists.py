@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 _SPAN = re.compile(r"([0-9]{1,9})([smhd])")
+NO_MORE = "there are no more"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -27,6 +29,13 @@ def span_s(text: str) -> float:
     if found is None:
         raise typer.BadParameter(f"is no span such as 90s, 15m, 2h or 1d: {text}")
     return float(int(found[1]) * _SECONDS[found[2]])
+
+
+def finite(rate: float | None) -> float | None:
+    """Refuse what passes for a number and is no rate: `inf` and `nan`."""
+    if rate is not None and not math.isfinite(rate):
+        raise typer.BadParameter(f"must be a number of records a second, not {rate}")
+    return rate
 
 
 Account = Annotated[str | None, typer.Option("--account", metavar="ACCOUNT_NO", help="Only this account's.")]
@@ -55,13 +64,20 @@ async def _read(gather: "Callable[[AsyncConnection], Awaitable[Found]]") -> Foun
         return await gather(connection)
 
 
-def print_list(rows: Sequence[Row], columns: Sequence[str], form: OutputForm, limit: int, nothing: str) -> None:
-    """Print up to `limit` rows (one more was asked for), and say when there are more or none."""
+def print_list(
+    rows: Sequence[Row], columns: Sequence[str], form: OutputForm, limit: int, nothing: str, *, key: str = ""
+) -> None:
+    """Print up to `limit` rows (one more was asked for), and say when there are none or more.
+
+    `key` is the field of the last row that `--after` takes, where the list has such an option.
+    """
     print_rows(rows[:limit], columns, form)
     if not rows:
         say(nothing)
     elif len(rows) > limit:
         say(f"there are more than these {limit}; see --limit")
+        if key:
+            say(f"the next ones: --after {rows[limit - 1][key]}")
 
 
 def found_one(found: Sequence[object], nothing: str) -> None:
@@ -82,7 +98,18 @@ def print_one(value: Mapping[str, Any], form: OutputForm) -> None:
             for one in field:
                 typer.echo(f"  {_line(one)}")
         else:
-            typer.echo(f"{name.ljust(width)}  {_line(field)}")
+            typer.echo(f"{name.ljust(width)}  {_line(field) or '-'}")
+
+
+def print_each(values: Sequence[Mapping[str, Any]], form: OutputForm) -> None:
+    """Print several such things: as one JSON list, or one below the other."""
+    if form is OutputForm.JSON:
+        print_json(list(values))
+        return
+    for number, value in enumerate(values):
+        if number:
+            typer.echo("")
+        print_one(value, form)
 
 
 def _line(value: object) -> str:

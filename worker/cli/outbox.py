@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.frame import example, say, settings_for
+from worker.cli.frame import example, settings_for
 from worker.cli.guard import Reason, Yes, confirm_change
-from worker.cli.lists import Limit, print_list, read
-from worker.cli.output import Output, OutputForm, print_json
+from worker.cli.lists import Limit, print_list, print_one, read
+from worker.cli.output import Output, OutputForm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from worker.settings import Settings
 
 COLUMNS = ("outbox_id", "kind", "ref_id", "ordered_by", "recorded_at", "behind", "reason")
@@ -18,7 +20,7 @@ COLUMNS = ("outbox_id", "kind", "ref_id", "ordered_by", "recorded_at", "behind",
 
 def register(app: typer.Typer) -> None:
     """Add the group `outbox`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("outbox list"))
     group.command("list", epilog=example("outbox list", "outbox list --output json"))(list_)
     group.command("redrive", epilog=example("outbox redrive 4711 --reason 'max.message.bytes is raised'"))(redrive)
     app.add_typer(group, name="outbox", help="What Kafka refused for good, and what waits behind it.")
@@ -33,15 +35,14 @@ def list_(
     from worker.store.outbox import list_aside
 
     found = read(lambda connection: list_aside(connection, after=after, limit=limit + 1))
-    print_list([one._asdict() for one in found], COLUMNS, output, limit, "nothing was set aside")
-    if len(found) > limit:
-        say(f"the next ones: --after {found[limit - 1].outbox_id}")
+    print_list([one._asdict() for one in found], COLUMNS, output, limit, "nothing was set aside", key="outbox_id")
 
 
 def redrive(
     outbox_id: Annotated[int, typer.Argument(metavar="ID", help="Its number, see list.", show_default=False)],
     reason: Reason,
     yes: Yes = False,
+    output: Output = OutputForm.JSON,
 ) -> None:
     """Put one row back: it is published again, to the byte, and those behind it after it.
 
@@ -50,7 +51,7 @@ def redrive(
     """
     settings = settings_for("database")
     confirm_change(asyncio.run(_preview(settings, outbox_id)), reason=reason, yes=yes)
-    print_json(asyncio.run(_redrive(settings, outbox_id, reason)))
+    print_one(asyncio.run(_redrive(settings, outbox_id, reason)), output)
 
 
 async def _preview(settings: "Settings", outbox_id: int) -> str:
@@ -61,7 +62,7 @@ async def _preview(settings: "Settings", outbox_id: int) -> str:
         return await preview(engine, outbox_id)
 
 
-async def _redrive(settings: "Settings", outbox_id: int, reason: str) -> object:
+async def _redrive(settings: "Settings", outbox_id: int, reason: str) -> "Mapping[str, object]":
     from worker.operate.outbox import redrive as put_back
     from worker.store.engine import opened
 

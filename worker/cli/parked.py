@@ -1,6 +1,7 @@
 """`parked list`, `show`, `redrive` and `discard`: everything that waits for a person."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -8,8 +9,19 @@ import typer
 
 from worker.cli.frame import EXIT_PARTLY_DONE, example, say, settings_for
 from worker.cli.guard import Reason, Yes, confirm_change
-from worker.cli.lists import Account, After, Limit, OlderThan, found_one, print_list, print_one, read
-from worker.cli.output import Output, OutputForm, print_json
+from worker.cli.lists import (
+    NO_MORE,
+    Account,
+    After,
+    Limit,
+    OlderThan,
+    found_one,
+    print_each,
+    print_list,
+    print_one,
+    read,
+)
+from worker.cli.output import Output, OutputForm
 from worker.errors import LedgerWorkerError, NothingMatchedError, PartUnavailableError, RefusedByGuardError
 
 if TYPE_CHECKING:
@@ -25,7 +37,7 @@ Ids = Annotated[list[UUID], typer.Argument(metavar="ID…", help="The commands' 
 
 def register(app: typer.Typer) -> None:
     """Add the group `parked`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("parked list"))
     group.command("list", epilog=example("parked list", "parked list --output json | jq -r '.[].command_id'"))(list_)
     group.command("show", epilog=example("parked show 0f8fad5b-d9cb-469f-a165-70867728950e"))(show)
     group.command(
@@ -50,7 +62,7 @@ def list_(
     rows = read(
         lambda connection: parked(connection, account_no=account, older_than_s=older_than, after=after, limit=limit + 1)
     )
-    print_list(rows, COLUMNS, output, limit, "nothing is parked")
+    print_list(rows, COLUMNS, output, limit, "nothing is parked" if after is None else NO_MORE, key="command_id")
 
 
 def show(
@@ -75,7 +87,7 @@ def show(
         say(f"decide with: ledger-worker parked redrive {command_id} --reason …, or parked discard {command_id}")
 
 
-def redrive(ids: Ids, reason: Reason, yes: Yes = False) -> None:
+def redrive(ids: Ids, reason: Reason, yes: Yes = False, output: Output = OutputForm.JSON) -> None:
     """Put parked commands back, each at the tail of its lane, where no call of them is in doubt.
 
     `not_after` and limits are judged as for any command; the 24 hours in which a call may stay unsent begin anew. Exit 4
@@ -83,20 +95,20 @@ def redrive(ids: Ids, reason: Reason, yes: Yes = False) -> None:
     """
     from worker.operate.parked import Way
 
-    _decide(Way.REDRIVE, ids, reason, yes=yes)
+    _decide(Way.REDRIVE, ids, reason, output, yes=yes)
 
 
-def discard(ids: Ids, reason: Reason, yes: Yes = False) -> None:
+def discard(ids: Ids, reason: Reason, yes: Yes = False, output: Output = OutputForm.JSON) -> None:
     """End parked commands as rejected, DISCARDED, where no call of them is in doubt; no dead letter.
 
     Exit 4 when only some could be ended, 5 when none.
     """
     from worker.operate.parked import Way
 
-    _decide(Way.DISCARD, ids, reason, yes=yes)
+    _decide(Way.DISCARD, ids, reason, output, yes=yes)
 
 
-def _decide(way: "Way", ids: list[UUID], reason: str, *, yes: bool) -> None:
+def _decide(way: "Way", ids: list[UUID], reason: str, output: OutputForm, *, yes: bool) -> None:
     """Preview all, ask once, decide one by one; what cannot be decided is told and stops none of the others."""
     if len(ids) > IDS_MAX:
         raise typer.BadParameter(f"at most {IDS_MAX} at once", param_hint="ID")
@@ -110,10 +122,10 @@ def _decide(way: "Way", ids: list[UUID], reason: str, *, yes: bool) -> None:
     _say_errors(previewed)
     confirm_change(" ".join(str(told) for one, told in previewed if one in possible), reason=reason, yes=yes)
     done = asyncio.run(_each(settings, possible, decided=True))
-    made = [told for _, told in done if not isinstance(told, LedgerWorkerError)]
+    made = [told for _, told in done if isinstance(told, Mapping)]
     _raise_if_none(made, done)
     _say_errors(done)
-    print_json(made)
+    print_each(made, output)
     if len(made) < len(asked):
         say(f"{len(made)} of {len(asked)} were decided")
         raise typer.Exit(EXIT_PARTLY_DONE)
@@ -139,7 +151,7 @@ async def _each(settings: "Settings", asked: "list[Asked]", *, decided: bool) ->
     return found
 
 
-def _raise_if_none(possible: "list[Asked] | list[object]", found: "list[tuple[Asked, object]]") -> None:
+def _raise_if_none(possible: Sequence[object], found: "list[tuple[Asked, object]]") -> None:
     """Where nothing could be decided, raise what was said; a refusal counts more than an id that is not known."""
     errors = [told for _, told in found if isinstance(told, LedgerWorkerError)]
     if possible or not errors:

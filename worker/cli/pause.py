@@ -7,10 +7,12 @@ import typer
 
 from worker.cli.frame import example, settings_for
 from worker.cli.guard import Reason, Yes, confirm_change
-from worker.cli.lists import print_list, read
-from worker.cli.output import Output, OutputForm, print_json
+from worker.cli.lists import print_list, print_one, read
+from worker.cli.output import Output, OutputForm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from worker.operate.brake import Stop
     from worker.settings import Need, Settings
 
@@ -54,7 +56,10 @@ def pause(
     reason: WhyOrNothing = None,
     list_: Annotated[bool, typer.Option("--list", help="List what is paused; changes nothing.")] = False,
     yes: Yes = False,
-    output: Output = OutputForm.TABLE,
+    output: Annotated[
+        OutputForm | None,
+        typer.Option("--output", "-o", help="How to print it; JSON unless listing.", show_default=False),
+    ] = None,
 ) -> None:
     """Stop calls: of everything, of one operation, or stop one partition's intake, until `resume`.
 
@@ -62,13 +67,13 @@ def pause(
     everything or of temp.expire stops expiries, and says how many are due. Exit 5 when it is paused already.
     """
     if list_:
-        _list(output)
+        _list(output or OutputForm.TABLE)
         return
     stop, settings = _meant(operation, topic, partition)
     if reason is None:
         raise typer.BadParameter("is needed: say why, for whoever reads the audit", param_hint="--reason")
     confirm_change(asyncio.run(_preview_stop(settings, stop)), reason=reason, yes=yes)
-    print_json(asyncio.run(_stop(settings, stop, reason)))
+    print_one(asyncio.run(_stop(settings, stop, reason)), output or OutputForm.JSON)
 
 
 def resume(
@@ -77,6 +82,7 @@ def resume(
     topic: OfTopic = None,
     partition: OfPartition = None,
     yes: Yes = False,
+    output: Output = OutputForm.JSON,
 ) -> None:
     """Let go on what `pause`, too many open doubts or too many refusals in a row have stopped.
 
@@ -84,7 +90,7 @@ def resume(
     """
     stop, settings = _meant(operation, topic, partition)
     confirm_change(asyncio.run(_preview_release(settings, stop)), reason=reason, yes=yes)
-    print_json(asyncio.run(_release(settings, stop, reason)))
+    print_one(asyncio.run(_release(settings, stop, reason)), output)
 
 
 def _meant(operation: str | None, topic: str | None, partition: int | None) -> "tuple[Stop, Settings]":
@@ -120,7 +126,7 @@ async def _preview_stop(settings: "Settings", stop: "Stop") -> str:
         return await preview_stop(engine, settings, stop)
 
 
-async def _stop(settings: "Settings", stop: "Stop", reason: str) -> object:
+async def _stop(settings: "Settings", stop: "Stop", reason: str) -> "Mapping[str, object]":
     from worker.operate.brake import By, stop_now
     from worker.store.engine import opened
 
@@ -136,7 +142,7 @@ async def _preview_release(settings: "Settings", stop: "Stop") -> str:
         return await preview_release(engine, stop)
 
 
-async def _release(settings: "Settings", stop: "Stop", reason: str) -> object:
+async def _release(settings: "Settings", stop: "Stop", reason: str) -> "Mapping[str, object]":
     from worker.operate.brake import By, release
     from worker.store.engine import opened
 
@@ -144,18 +150,18 @@ async def _release(settings: "Settings", stop: "Stop", reason: str) -> object:
         return await release(engine, stop, By(settings.actor, reason))
 
 
-def hold_account(account_no: str, reason: str, *, yes: bool) -> None:
+def hold_account(account_no: str, reason: str, output: OutputForm, *, yes: bool) -> None:
     """Hold one account, as `accounts hold` does."""
     stop, settings = _account(account_no)
     confirm_change(asyncio.run(_preview_stop(settings, stop)), reason=reason, yes=yes)
-    print_json(asyncio.run(_stop(settings, stop, reason)))
+    print_one(asyncio.run(_stop(settings, stop, reason)), output)
 
 
-def release_account(account_no: str, reason: str, *, yes: bool) -> None:
+def release_account(account_no: str, reason: str, output: OutputForm, *, yes: bool) -> None:
     """Let a held account go on, as `accounts release` does."""
     stop, settings = _account(account_no)
     confirm_change(asyncio.run(_preview_release(settings, stop)), reason=reason, yes=yes)
-    print_json(asyncio.run(_release(settings, stop, reason)))
+    print_one(asyncio.run(_release(settings, stop, reason)), output)
 
 
 def _account(account_no: str) -> "tuple[Stop, Settings]":

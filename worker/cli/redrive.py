@@ -13,7 +13,8 @@ import typer
 from worker.cli.editor import ask_new_id, edit, say_difference
 from worker.cli.frame import EXIT_PARTLY_DONE, example, person_watches, say, settings_for
 from worker.cli.guard import Yes, confirm_change
-from worker.cli.output import print_json
+from worker.cli.lists import finite, print_one
+from worker.cli.output import Output, OutputForm
 from worker.cli.progress import progress
 from worker.errors import NothingMatchedError, RefusedByGuardError
 
@@ -58,7 +59,9 @@ def redrive(
     new_id: Annotated[
         bool, typer.Option("--new-id", help="With --edit: make a new command_id where the old one is used up.")
     ] = False,
-    rate: Annotated[float | None, typer.Option("--rate", metavar="N", min=0.01, help="At most N a second.")] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="N", min=0.01, callback=finite, help="At most N a second.")
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Print what would happen to each; change nothing.")
     ] = False,
@@ -66,6 +69,7 @@ def redrive(
         str | None, typer.Option("--reason", help="Why; kept in the audit. Needed save with --preview.")
     ] = None,
     yes: Yes = False,
+    output: Output = OutputForm.JSON,
 ) -> None:
     """Put dead letters back into intake: judged anew and taken as their records would be, never through a topic.
 
@@ -84,11 +88,12 @@ def redrive(
     wanted = _wanted(selection, edits, new_id)
     seen = asyncio.run(_preview(settings, wanted))
     if preview or reason is None:
-        print_json({"of": seen.total, "unknown": seen.unknown, "would": dict(seen.would), "shown": seen.told})
+        would = {"of": seen.total, "unknown": seen.unknown, "would": dict(seen.would), "shown": seen.told}
+        print_one(would, output)
         return
     _say_preview(seen)
     confirm_change(_sentence(seen), reason=reason, yes=yes)
-    _report(asyncio.run(_redrive(settings, wanted, seen, reason, rate)), seen)
+    _report(asyncio.run(_redrive(settings, wanted, seen, reason, rate)), seen, output)
 
 
 def _check_form(
@@ -161,7 +166,7 @@ def _refuse_one_id_twice(edits: Mapping[UUID, bytes]) -> None:
 def _lines(file: str) -> list[tuple[int, str]]:
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        lines = data.decode().splitlines()
+        lines = data.decode().split("\n")  # and at nothing else: a value may hold U+2028
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{file}: {error}", param_hint="--file") from error
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -269,11 +274,10 @@ def _sentence(seen: "Preview") -> str:
     return f"Of {seen.total} dead letters: {counts or 'none is left'}{unknown}."
 
 
-def _report(done: dict[str, Any], seen: "Preview") -> None:
+def _report(done: dict[str, Any], seen: "Preview", output: OutputForm) -> None:
     became: Mapping[Would, int] = done["became"]
-    print_json(
-        {"run_id": done["run_id"], "of": seen.total, "unknown": seen.unknown, "before": seen.done, "became": became}
-    )
+    told = {"run_id": done["run_id"], "of": seen.total, "unknown": seen.unknown, "before": seen.done, "became": became}
+    print_one(told, output)
     if done["left"] or seen.unknown:
         not_taken = sum(count for one, count in became.items() if one not in ("accepted", "duplicate", "done"))
         say(f"{not_taken} were not taken, {seen.unknown} ids name nothing")

@@ -11,7 +11,7 @@ import typer
 
 from worker.cli.frame import example, say, settings_for
 from worker.cli.guard import Yes, confirm_change
-from worker.cli.lists import Account, Limit, found_one, print_list, print_one, read
+from worker.cli.lists import NO_MORE, Account, Limit, finite, found_one, print_list, print_one, read
 from worker.cli.output import Output, OutputForm, Row, print_json, print_rows
 from worker.cli.progress import progress
 
@@ -30,7 +30,9 @@ PlanId = Annotated[UUID, typer.Argument(metavar="PLAN", help="The plan's id.", s
 
 def register(app: typer.Typer) -> None:
     """Add the group `replay`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(
+        no_args_is_help=True, epilog=example("replay plan --topic ledger.commands.orders.v1", "replay list")
+    )
     group.command(
         "plan",
         epilog=example(
@@ -91,9 +93,8 @@ def plan(
 
 def run(
     plan_id: PlanId,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the audit.", show_default=False)],
     rate: Annotated[
-        float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most so many a second.")
+        float | None, typer.Option("--rate", metavar="N", min=0.1, callback=finite, help="At most so many a second.")
     ] = None,
     republish: Annotated[
         bool, typer.Option("--republish", help="Publish the stored outcomes of the range again instead.")
@@ -101,13 +102,16 @@ def run(
     to_topic: Annotated[
         str | None, typer.Option("--to-topic", metavar="T", help="With --republish: where they go.")
     ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; kept in the audit. Needed where there is something to do.")
+    ] = "",
     yes: Yes = False,
     output: Output = OutputForm.TABLE,
 ) -> None:
     """Feed what a plan found skipped, through the same checks and lanes as what intake reads.
 
     What is done or known by now is left alone: no call, no event. Started again after an interruption it goes on where it
-    was. Exit 3 when there is nothing to feed, 5 when the plan no longer holds or somebody else runs it.
+    was. Exit 3 when there is nothing to feed, 5 without --reason and --yes, when the plan no longer holds, or somebody else runs it.
     With --republish the stored outcomes of the range's records go to another topic again, same ids, same bytes.
     """
     if republish != (to_topic is not None):
@@ -143,9 +147,7 @@ def list_(
     from worker.store.replays import list_plans
 
     rows = read(lambda connection: list_plans(connection, after=after, limit=limit + 1))
-    print_list(rows, PLANS, output, limit, "there are no plans" if after is None else "there are no more")
-    if len(rows) > limit:
-        say(f"the next ones: --after {rows[limit - 1]['plan_id']}")
+    print_list(rows, PLANS, output, limit, "there are no plans" if after is None else NO_MORE, key="plan_id")
 
 
 def _wanted(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.frame import EXIT_ERROR, EXIT_PARTLY_DONE, example, say, settings_for
-from worker.cli.output import print_json
+from worker.cli.lists import print_one
+from worker.cli.output import Output, OutputForm
 from worker.cli.progress import Reach, progress
 from worker.errors import LedgerWorkerError
 
@@ -52,6 +53,7 @@ def send(
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Send the lines as they are, whatever they are.")
     ] = False,
+    output: Output = OutputForm.JSON,
 ) -> None:
     """Publish commands, each to the topic of its type and keyed by its account, in the order of the lines.
 
@@ -68,7 +70,7 @@ def send(
         _refuse_if_wrong(lines, topics)
     with progress("sending", len(lines)) as reach:
         tally = asyncio.run(_send_all(settings, lines, reach))
-    print_json({"sent": sum(tally.sent.values()), "of": len(lines), "topics": tally.sent})
+    print_one({"sent": sum(tally.sent.values()), "of": len(lines), "topics": tally.sent}, output)
     if tally.refusals:
         _say_some(tally.refusals)
         raise typer.Exit(EXIT_PARTLY_DONE if tally.sent else EXIT_ERROR)

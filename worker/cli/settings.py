@@ -22,7 +22,7 @@ class ShowForm(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add `settings show`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("settings show"))
     group.command("show", epilog=example("settings show", "settings show --output json"))(show)
     app.add_typer(group, name="settings", help="The worker's settings, from the environment.")
 

@@ -8,10 +8,12 @@ import typer
 
 from worker.cli.frame import example, settings_for
 from worker.cli.guard import Reason, Yes, confirm_change
-from worker.cli.lists import Account, After, Limit, found_one, print_list, print_one, read
-from worker.cli.output import Output, OutputForm, print_json
+from worker.cli.lists import NO_MORE, Account, After, Limit, found_one, print_list, print_one, read
+from worker.cli.output import Output, OutputForm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from worker.settings import Settings
@@ -21,7 +23,7 @@ COLUMNS = ("command_id", "account_no", "adjust_no", "kind", "state", "due_at", "
 
 def register(app: typer.Typer) -> None:
     """Add the group `timers`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("timers list --overdue"))
     group.command("list", epilog=example("timers list", "timers list --overdue"))(list_)
     group.command("show", epilog=example("timers show 0f8fad5b-d9cb-469f-a165-70867728950e"))(show)
     group.command(
@@ -43,7 +45,7 @@ def list_(
     rows = read(
         lambda connection: list_timers(connection, account_no=account, overdue=overdue, after=after, limit=limit + 1)
     )
-    print_list(rows, COLUMNS, output, limit, "no timer is live")
+    print_list(rows, COLUMNS, output, limit, "no timer is live" if after is None else NO_MORE, key="command_id")
 
 
 def show(
@@ -67,6 +69,7 @@ def fire(
     command_id: Annotated[UUID, typer.Argument(metavar="ID", help="The temp.adjust's id.", show_default=False)],
     reason: Reason,
     yes: Yes = False,
+    output: Output = OutputForm.JSON,
 ) -> None:
     """End a temporary adjustment now: the call is its lane's next turn, before waiting commands.
 
@@ -75,7 +78,7 @@ def fire(
     """
     settings = settings_for("database")
     confirm_change(asyncio.run(_preview(settings, command_id)), reason=reason, yes=yes)
-    print_json(asyncio.run(_fire(settings, command_id, reason)))
+    print_one(asyncio.run(_fire(settings, command_id, reason)), output)
 
 
 async def _preview(settings: "Settings", command_id: UUID) -> str:
@@ -86,7 +89,7 @@ async def _preview(settings: "Settings", command_id: UUID) -> str:
         return await preview(engine, command_id)
 
 
-async def _fire(settings: "Settings", command_id: UUID, reason: str) -> object:
+async def _fire(settings: "Settings", command_id: UUID, reason: str) -> "Mapping[str, object]":
     from worker.operate.brake import By
     from worker.operate.fire import fire as fire_now
     from worker.store.engine import opened

@@ -21,7 +21,7 @@ COLUMNS = ("topic", "step", "what", "wanted", "found", "loses")
 
 def register(app: typer.Typer) -> None:
     """Add the group `topics`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("topics plan", "topics apply"))
     group.command("plan", epilog=example("topics plan", "topics plan --output json"))(plan)
     group.command(
         "apply", epilog=example("topics apply", "topics apply --drained --reason 'more accounts than partitions bear'")

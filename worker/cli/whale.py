@@ -13,7 +13,7 @@ from worker.clock import wall_s
 
 def register(app: typer.Typer) -> None:
     """Add `whale sign`."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, epilog=example("whale sign --method GET --path /v1/whaleapi/asset/cash"))
     group.command(
         "sign",
         epilog=example("whale sign --method POST --path /v1/whaleapi/asset/cash/adjust --body request.json"),

@@ -70,7 +70,7 @@ class Past:
 
     async def offsets_at(self, places: Collection[TopicPartition], at: datetime) -> dict[TopicPartition, int | None]:
         """Return per partition the first offset whose timestamp is not before `at`; None where none is."""
-        at_ms = int(at.timestamp() * 1000)
+        at_ms = max(0, int(at.timestamp() * 1000))  # before 1970 aiokafka refuses, and no record lies there
         found = await self._reader.offsets_for_times({Tp(*place): at_ms for place in places})
         return {(tp.topic, tp.partition): None if seen is None else seen.offset for tp, seen in found.items()}
 

@@ -52,6 +52,18 @@ class Stop:
             return f"intake of {self.topic}[{self.partition}]"
         return f"account {self.subject}" if self.kind == ACCOUNT else Brake(self.kind, self.subject, "").name()
 
+    def fields(self) -> dict[str, Any]:
+        """Return what is meant, for machines: its kind, and what it is by the names that commands have for it."""
+        match self.kind:
+            case "partition":
+                return {"kind": PARTITION, "topic": self.topic, "partition": self.partition}
+            case "account":
+                return {"kind": ACCOUNT, "account_no": self.subject}
+            case "all":
+                return {"kind": ALL}
+            case _:
+                return {"kind": OPERATION, "operation": self.subject}
+
     def mark(self) -> str:
         """Return how the hold reasons of the lanes behind it begin."""
         return Brake(self.kind, self.subject, "").mark()
@@ -73,7 +85,7 @@ async def list_stopped(connection: AsyncConnection) -> list[dict[str, Any]]:
     """List what is paused and whose intake is stopped; accounts that are held have a list of their own."""
     pauses = [
         {
-            "kind": "everything" if one.kind == ALL else "operation",
+            **Stop(one.kind, one.subject).fields(),
             "subject": one.brake().name(),
             "since_at": written(one.set_at),
             "by": one.set_by,
@@ -83,7 +95,13 @@ async def list_stopped(connection: AsyncConnection) -> list[dict[str, Any]]:
         for one in await read_pauses(connection)
     ]
     stopped = [
-        {"kind": PARTITION, "subject": f"{topic}[{partition}]", "since_at": None, "by": None, "reason": reason}
+        {
+            **Stop(PARTITION, topic=topic, partition=partition).fields(),
+            "subject": f"{topic}[{partition}]",
+            "since_at": None,
+            "by": None,
+            "reason": reason,
+        }
         for topic, partition, reason in await read_stopped(connection)
     ]
     return [*pauses, *({**one, "lanes_waiting": None} for one in stopped)]
@@ -117,7 +135,7 @@ async def stop_now(engine: AsyncEngine, settings: Settings, stop: Stop, by: By) 
         if not done:
             await _guard_free(connection, settings, stop)
             raise RefusedByGuardError(f"{stop.name()} was {stop.word()} and let go at this moment; look again")
-        after: dict[str, Any] = {"stopped": stop.name(), "by": by.actor}
+        after: dict[str, Any] = {"stopped": stop.name(), **stop.fields(), "by": by.actor}
         if stop.kind == ALL or stop == Stop(OPERATION, EXPIRE):
             after["expiries_due"] = dict(await count_due_expiries(connection))
         action = "accounts.hold" if stop.kind == ACCOUNT else "pause"
@@ -160,7 +178,7 @@ async def release(engine: AsyncEngine, stop: Stop, by: By) -> Mapping[str, Any]:
             found, woken = bool(taken), await wake_held(connection, stop.mark(), account_no)
         if not found:
             raise _nothing(stop)
-        after = {"released": stop.name(), "by": by.actor, "lanes_woken": woken}
+        after = {"released": stop.name(), **stop.fields(), "by": by.actor, "lanes_woken": woken}
         action = "accounts.release" if stop.kind == ACCOUNT else "resume"
         await _write_audit(connection, Action(by.actor, action, by.reason, stop.name(), before, after))
     return after

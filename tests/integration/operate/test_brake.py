@@ -206,7 +206,9 @@ async def test_a_pause_that_a_worker_set_is_lifted_by_a_person_like_any_other(op
     await other.claim_nothing()
     [listed] = await desk.cli_json("pause", "--list")
     assert (listed["subject"], listed["by"], listed["lanes_waiting"]) == ("cash.freeze", "ledger-worker", 1)
-    assert (await desk.cli("resume", "--operation", "cash.freeze", *WHY)).returncode == 0
+    assert (listed["kind"], listed["operation"]) == ("operation", "cash.freeze")
+    lifted = json.loads((await desk.cli("resume", "--operation", "cash.freeze", *WHY)).stdout)
+    assert (lifted["kind"], lifted["operation"], lifted["lanes_woken"]) == ("operation", "cash.freeze", 1)
     assert (await other.claim()).command.account_no == other.account_no
 
 
