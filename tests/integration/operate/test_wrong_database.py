@@ -11,7 +11,7 @@ import pytest
 from tests.integration.operate.typed import Typed, typed
 from tests.support.worker import clean_env
 
-LISTS = [("dead-letters", "list"), ("in-doubt", "list", "--account", "A-4711"), ("outbox", "list"), ("audit", "verify")]
+LISTS = [("dead-letters", "list"), ("in-doubt", "list", "--account", "A-4711"), ("outbox", "list"), ("audit", "list")]
 DECIDES = ("commands", "cancel", "00000000-0000-4000-8000-000000000007", "--reason", "why", "--yes")
 
 
@@ -47,7 +47,7 @@ async def test_without_tables_every_command_says_what_to_run(
 
 async def test_with_the_columns_of_an_earlier_release_too(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
-        connection.execute("ALTER TABLE dead_letters RENAME COLUMN seen_at TO seen_formerly")
+        connection.execute("ALTER TABLE dead_letters RENAME COLUMN reason TO formerly")
     is_one_sentence(await at(database_url, "dead-letters", "list"), "run `ledger-worker migrate`")
 
 

@@ -16,6 +16,8 @@ from worker.whale.wire import Answer, Envelope, NoAnswer, read_envelope
 
 ASKED_ACCOUNT = "DOCTOR"
 AGAIN = "look again in a while; what stays is for the brokerage to mend"
+ASK = "ask the brokerage what the code means; check the keys, the token and the allow-list"
+BETWEEN = "see that LEDGER_WHALE_BASE_URL is the brokerage's API and nothing in between answers"
 SICK = frozenset({"http_408", "http_429", "http_5xx", "code_429", "code_5xx", REPEATED_RULE})
 """Rules under which it answers, but not about the question: it is ill, overloaded, or has just seen the same one."""
 SKEW_S_MAX = 5.0
@@ -57,11 +59,7 @@ def weigh(base_url: str, answer: Answer) -> Check:
     if isinstance(verdict, NotSent) and verdict.pause is not None:
         return Check("brokerage", ok=False, says=verdict.message, do="check the keys, the token and the allow-list")
     if isinstance(verdict, NotSent | InDoubt) and not _is_about_the_question(answer, envelope, verdict.rule):
-        do = (
-            AGAIN
-            if verdict.rule in SICK
-            else "see that LEDGER_WHALE_BASE_URL is the brokerage's API, nothing in between"
-        )
+        do = AGAIN if verdict.rule in SICK else ASK if envelope else BETWEEN
         return Check("brokerage", ok=False, says=f"{base_url} answered: {verdict.message}", do=do)
     return Check("brokerage", ok=True, says=f"{base_url} takes our signature (HTTP {answer.status})")
 
