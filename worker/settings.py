@@ -17,18 +17,15 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from worker.errors import SettingsError
+from worker.ledger.addresses import check_database_url, checked_base_url, checked_servers, mask_url, url_passwords
 from worker.ledger.limits import checked_limits
 
 PREFIX = "LEDGER_"
 FOREIGN_PREFIXES = ("LEDGER_TEST_", "LEDGER_PARTS_")
-MASK = "******"
 LEASE_MARGIN_S = 2.0
 DAY_S = 86_400.0
-# Strict about @ and /, so that no part of a password can pass for a host and be shown.
-DATABASE_URL_SHAPE = re.compile(r"postgresql://([^/@?#\s]+@)?[^/@?#\s]*(/[^/@?#\s]*)?(\?[^@#\s]*)?")
 _UNKEPT = re.compile("[\x00\ud800-\udfff]")  # what neither Postgres nor any wire takes as text
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-PASSWORD_IN_QUERY = re.compile(r"(?<=password=)[^&]+")
 
 Need = Literal["kafka", "database", "whale", "signing"]  # signing: only the keys of whale
 ALL_NEEDS: frozenset[Need] = frozenset({"kafka", "database", "whale"})
@@ -41,41 +38,8 @@ class RequiredFor:
     needs: tuple[Need, ...]
 
 
-def _servers(text: str) -> str:
-    for server in text.split(",") if text else ():
-        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):[0-9]{1,5}", server.strip()):
-            raise ValueError("is not a list of host:port")
-    return ",".join(server.strip() for server in text.split(",")) if text else text
-
-
-def _base_url(text: str) -> str:
-    if not text:
-        return text
-    try:
-        parts = urlsplit(text)
-        shaped = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        shaped = False
-        parts = urlsplit("")
-    # Without blanks, and an international name in its ASCII form: it goes into a header as it is.
-    if (
-        not shaped
-        or not re.fullmatch("[!-~]+", parts.netloc)
-        or parts.path not in {"", "/"}
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
-    ):
-        raise ValueError("is not of the form https://host[:port], without path, query or user")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 def _database_url(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if text and not DATABASE_URL_SHAPE.fullmatch(text):
-        raise ValueError(
-            "is not of the form postgresql://user:password@host:port/name (percent-encode @ / ? # in user and password)"
-        )
+    check_database_url(secret.get_secret_value())
     return secret
 
 
@@ -93,8 +57,8 @@ def _actor(text: str) -> str:
     return text
 
 
-Servers = Annotated[str, AfterValidator(_servers)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Servers = Annotated[str, AfterValidator(checked_servers)]
+BaseUrl = Annotated[str, AfterValidator(checked_base_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 LimitsText = Annotated[str, AfterValidator(checked_limits)]
 Codes = Annotated[frozenset[str], BeforeValidator(_split)]
@@ -219,10 +183,13 @@ class Settings(BaseModel):
 
         Reads the files that `LEDGER_*_FILE` name. Raises SettingsError with one line that names everything wrong.
         """
-        values, problems = _read(environ, cls.model_fields)
-        missing = _missing(environ, ALL_NEEDS if needs is None else needs)
+        values, unread = _read(environ, cls.model_fields)
+        problems = list(unread.values())
+        missing = _missing(values.keys() | unread.keys(), ALL_NEEDS if needs is None else needs)
         if missing:
-            problems.insert(0, f"missing: {', '.join(missing)}")
+            empty = {name for name in missing if environ.get(f"{name}_FILE")}
+            told = ", ".join(f"{name} (its file is empty)" if name in empty else name for name in missing)
+            problems.insert(0, f"missing: {told}")
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -246,7 +213,7 @@ class Settings(BaseModel):
     def secret_values(self) -> frozenset[str]:
         """Return every secret in plain text, for what masks them in logs; the database's password in both spellings."""
         secrets = {_plain(getattr(self, name)) for name in type(self).model_fields if is_secret(name)}
-        passwords = _url_passwords(self.database_url.get_secret_value())
+        passwords = url_passwords(self.database_url.get_secret_value())
         return frozenset(filter(None, {*secrets, *passwords, *map(unquote, passwords)}))
 
 
@@ -280,26 +247,9 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     )
 
 
-def mask_url(url: str) -> str:
-    """Return a database URL with every password in it replaced."""
-    head, at, rest = url.partition("://")
-    authority, slash, tail = rest.partition("/")
-    user, has_user, hosts = authority.rpartition("@")
-    name, colon, _ = user.partition(":")
-    shown = f"{name}:{MASK}" if colon else user
-    tail = PASSWORD_IN_QUERY.sub(MASK, tail)
-    return f"{head}{at}{shown}{has_user}{hosts}{slash}{tail}"
-
-
-def _url_passwords(url: str) -> set[str]:
-    authority, _, tail = url.partition("://")[2].partition("/")
-    return {authority.rpartition("@")[0].partition(":")[2], *PASSWORD_IN_QUERY.findall(tail)}
-
-
-def _missing(environ: Mapping[str, str], needs: Collection[Need]) -> list[str]:
+def _missing(given: Collection[str], needs: Collection[Need]) -> list[str]:
     """Return the variables that the parts named need and that are not given, in the order of the list."""
-    names = [variable(name) for name, parts in required().items() if set(parts) & set(needs)]
-    return [name for name in names if not environ.get(name) and not environ.get(f"{name}_FILE")]
+    return [variable(name) for name, parts in required().items() if set(parts) & set(needs) and name not in given]
 
 
 def _plain(value: object) -> str:
@@ -308,23 +258,24 @@ def _plain(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _read(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the values given, by setting, and a clause for each that could not be read."""
+def _read(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the values given, by setting, and a clause for each that could not be read; an empty value is not given."""
     values: dict[str, str] = {}
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     for name in names:
         direct, path = environ.get(variable(name), ""), environ.get(f"{variable(name)}_FILE", "")
         if direct and path:
-            problems.append(f"{variable(name)} and {variable(name)}_FILE are both given; give one")
+            problems[name] = f"{variable(name)} and {variable(name)}_FILE are both given; give one"
         elif path:
             try:
                 direct = Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
             except (OSError, ValueError) as error:  # ValueError: bytes that are no text, or a path that can be none
                 reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-                shown = _UNSHOWN.sub("\ufffd", path)
-                problems.append(f"{variable(name)}_FILE names {shown}, which cannot be read ({reason})")
+                # what is given as the path of a secret may be the secret itself
+                shown = "a file" if is_secret(name) else _UNSHOWN.sub("\ufffd", path) + ","
+                problems[name] = f"{variable(name)}_FILE names {shown} which cannot be read ({reason})"
         if _UNKEPT.search(direct):
-            problems.append(f"{variable(name)} holds a NUL or is not UTF-8")
+            problems.setdefault(name, f"{variable(name)} holds a NUL or is not UTF-8")
         elif direct:
             values[name] = direct
     return values, problems

@@ -1,5 +1,7 @@
 """`run` as a program: what keeps it from starting, how it ends, what it does while the brokerage lets nobody in."""
 
+import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +12,7 @@ import psycopg
 import pytest
 
 from sandbox.parts.ports import free_port
+from sandbox.parts.programs import Programs
 from tests.support import QUICK, SandboxClient, Topics, WorkerProcess, new_account, new_command, wait_until
 from tests.support.database import Databases
 from tests.support.kafka import terminal
@@ -150,3 +153,23 @@ def test_what_is_refused_at_the_door_for_one_command_alone_stops_no_other(
     assert all(one["type"] == "command.succeeded" for one in terminal(outcomes).values())
     assert worker.is_ready()
     assert "effect.paused" not in worker.log
+
+
+@pytest.mark.parametrize(
+    ("silent", "sign"), [("database", signal.SIGTERM), ("database", signal.SIGINT), ("kafka", signal.SIGTERM)]
+)
+def test_sigterm_while_it_looks_at_parts_that_do_not_answer_ends_it_with_0(
+    worker_env: dict[str, str], programs: Programs, silent: str, sign: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        nobody.settimeout(60)
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        away = {
+            "database": {"LEDGER_DATABASE_URL": f"postgresql://ledger:{PASSWORD}@{address}/ledger"},
+            "kafka": {"LEDGER_KAFKA_BOOTSTRAP_SERVERS": address},
+        }
+        worker = WorkerProcess(programs, {**worker_env, **away[silent]})
+        with nobody.accept()[0] as asked:
+            assert asked.recv(1)  # it waits for an answer now
+            assert worker.program.stop(sign, deadline_s=5) == 0
+    assert worker.log == "told to stop before the start: nothing was begun\n"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from worker.errors import SettingsError
-from worker.settings import ALL_NEEDS, Settings, mask_url, required, unknown_variables, variable
+from worker.ledger.addresses import mask_url
+from worker.settings import ALL_NEEDS, Settings, required, unknown_variables, variable
 
 COMPLETE = {
     "LEDGER_KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9092,kafka-2:9092",
@@ -98,8 +99,63 @@ def test_a_value_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    line = refusal(WHALE_APP_SECRET="", WHALE_APP_SECRET_FILE="/no/such/file")
-    assert "LEDGER_WHALE_APP_SECRET_FILE names /no/such/file" in line
+    line = refusal(KAFKA_GROUP_ID_FILE="/no/such/file")
+    assert "LEDGER_KAFKA_GROUP_ID_FILE names /no/such/file, which cannot be read" in line
+
+
+@pytest.mark.parametrize("name", ["WHALE_APP_SECRET", "WHALE_ACCESS_TOKEN", "KAFKA_SASL_PASSWORD", "DATABASE_URL"])
+def test_a_secret_that_is_given_where_its_file_belongs_is_not_told(name: str) -> None:
+    line = refusal(**{name: "", f"{name}_FILE": "hunter2"})
+    assert f"LEDGER_{name}_FILE names a file which cannot be read" in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("newline", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("name", [name.removeprefix("LEDGER_") for name in COMPLETE])
+def test_an_empty_file_and_an_empty_variable_are_missing(name: str, newline: str, tmp_path: Path) -> None:
+    file = tmp_path / "empty"
+    file.write_bytes(newline.encode())
+    assert refusal(**{name: "", f"{name}_FILE": str(file)}) == f"missing: LEDGER_{name} (its file is empty)"
+    assert refusal(**{name: ""}) == f"missing: LEDGER_{name}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ledger:hunter2/db",
+        "postgresql://hunter2:/db",
+        "postgresql://u:p@h:hunter2/db",
+        "postgresql://u:hunter2@h1:1,h2:2/db",
+        "postgresql://u:hunter2@h1,h2/db",
+        "postgresql://u:hunter2@h:65536/db",
+        "postgresql://u:hunter2@h:0/db",
+        "postgresql://u:hunter2@::1/db",
+    ],
+)
+def test_a_database_url_names_one_host_and_no_password_passes_for_a_port(url: str) -> None:
+    line = refusal(DATABASE_URL=url)
+    assert line.startswith("LEDGER_DATABASE_URL is not of the form")
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@h:5432/db",
+        "postgresql://u@[::1]:5432/db",
+        "postgresql://u@[fe80::1%eth0]/db",
+        "postgresql://u:p@%2Frun%2Fpg/db",
+        "postgresql:///db?host=/run",
+        "postgresql://h",
+    ],
+)
+def test_a_database_is_named_by_host_address_or_socket(url: str) -> None:
+    assert read(DATABASE_URL=url).database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_of_kafka_is_one_that_can_be(port: str) -> None:
+    assert "LEDGER_KAFKA_BOOTSTRAP_SERVERS" in refusal(KAFKA_BOOTSTRAP_SERVERS=f"h:9092,127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +222,7 @@ def test_passwords_are_masked_wherever_a_database_url_carries_them() -> None:
     assert mask_url("postgresql://u:one@a,b:2/db?sslmode=x&password=two&sslpassword=three") == (
         "postgresql://u:******@a,b:2/db?sslmode=x&password=******&sslpassword=******"
     )
+    assert mask_url("postgresql://h?password=one") == "postgresql://h?password=******"
     assert mask_url("postgresql:///db?host=/run") == "postgresql:///db?host=/run"
 
 

@@ -1,6 +1,10 @@
 """`run`: the worker."""
 
+import os
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +33,17 @@ def run(
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: the roles are {', '.join(ROLES)}", param_hint="--role")
     settings = settings_for("kafka", "database", "whale")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end_before_the_start)
     uvloop.run(_run(settings, roles))
+
+
+def _end_before_the_start(number: int, frame: FrameType | None) -> None:
+    """End at once: until the worker has its own handlers nothing was begun, and a thread that connects hears no signal."""
+    del number, frame
+    with suppress(OSError):
+        os.write(2, b"told to stop before the start: nothing was begun\n")
+    os._exit(0)
 
 
 async def _run(settings: "Settings", roles: list[str]) -> None:

@@ -59,7 +59,8 @@ def _rows(settings: "Settings") -> list[Row]:
 
 
 def _shown(settings: "Settings", name: str) -> object:
-    from worker.settings import MASK, is_secret, required
+    from worker.ledger.addresses import MASK
+    from worker.settings import is_secret, required
 
     value = getattr(settings, name)
     if name == "database_url":

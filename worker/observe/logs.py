@@ -11,7 +11,7 @@ from typing import Literal, TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from worker.settings import MASK
+from worker.ledger.addresses import MASK
 
 LogForm = Literal["console", "json"]
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import psycopg
 from sqlalchemy import TextClause, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from worker.errors import DataRefusedError, PartUnavailableError
+from worker.errors import DataRefusedError, LedgerWorkerError, PartUnavailableError, RevisionError, SettingsError
 from worker.store.arrays import Rows, arrays
 
 STATEMENT_TIMEOUT_MS = 30_000
@@ -21,6 +21,9 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 5
 DATA_CLASSES = ("22", "23", "54")
 """SQLSTATE classes that blame the rows: data exception, integrity violation, program limit."""
+UNKNOWN_NAMES = ("42P01", "42703")
+"""SQLSTATEs that blame the revision: no such table, no such column."""
+NO_RIGHT = "42501"
 BUSY_CLASSES = ("25", "40", "53", "55")
 """Those that blame the moment: a server that only reads after a failover, a serialization, resources, a lock."""
 
@@ -33,6 +36,7 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=False,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": "ledger-worker",
@@ -174,9 +178,39 @@ async def insert(
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[AsyncEngine]:
-    """Open an engine for one command of the command line; it is closed at the end."""
-    engine = create_engine(url, pool_size=2)
+    """Open an engine for one command of the command line; it is closed at the end.
+
+    What a fault of our own would be within the worker is here what a person can mend: raises RevisionError where a table
+    or column is missing, SettingsError where the URL cannot be used, LedgerWorkerError where the role lacks a right.
+    """
+    with for_a_person():
+        engine = create_engine(url, pool_size=2)
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
+
+
+@contextmanager
+def for_a_person() -> Iterator[None]:
+    """Say in one sentence, without SQL, what is wrong with the URL, the revision or the role; else raise what was raised."""
     try:
-        yield engine
-    finally:
-        await engine.dispose()
+        yield
+    except ArgumentError as error:
+        raise SettingsError("LEDGER_DATABASE_URL holds what the driver does not take") from error
+    except (DBAPIError, psycopg.Error) as error:
+        advice = _advice(error.orig if isinstance(error, DBAPIError) else error)
+        if advice is None:
+            raise
+        raise advice from error
+
+
+def _advice(cause: BaseException | None) -> LedgerWorkerError | None:
+    state, said = getattr(cause, "sqlstate", None), _line(_primary(cause))
+    if state in UNKNOWN_NAMES:
+        return RevisionError("the database is not of this release: run `ledger-worker migrate`")
+    if state == NO_RIGHT:
+        return LedgerWorkerError(f"the database role lacks a right: {said}")
+    if state is None and isinstance(cause, psycopg.ProgrammingError):
+        return SettingsError(f"LEDGER_DATABASE_URL holds what the driver does not take: {said}")
+    return None

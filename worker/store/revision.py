@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 import migrations
 from worker.errors import PartUnavailableError, RevisionError
+from worker.store.engine import for_a_person
 
 CONNECT_TIMEOUT_S = 10
 
@@ -48,8 +49,11 @@ def head() -> str | None:
 
 
 def current(database_url: str) -> str | None:
-    """Return the database's revision, None when it has none; blocks. Raises PartUnavailableError."""
-    with _told_apart(), open_engine(database_url).connect() as connection:
+    """Return the database's revision, None when it has none; blocks.
+
+    Raises PartUnavailableError, SettingsError where the URL cannot be used, LedgerWorkerError where a right is lacking.
+    """
+    with _told_apart(), for_a_person(), open_engine(database_url).connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
@@ -62,7 +66,9 @@ def check(database_url: str) -> None:
 def open_engine(database_url: str) -> Engine:
     """Return an engine over psycopg for a `postgresql://` URL; nothing is kept open between uses."""
     url = database_url.replace("postgresql://", "postgresql+psycopg://", 1)
-    return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+    return create_engine(
+        url, poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
+    )
 
 
 def _config(database_url: str) -> Config:

@@ -1,12 +1,13 @@
 """Postgres: the server, its clock and revision, and what waits in the tables."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker import clock
-from worker.errors import LedgerWorkerError
+from worker.errors import LedgerWorkerError, PartUnavailableError, SettingsError
 from worker.operate.doctor.check import Check
 from worker.settings import Settings
 from worker.store.brakes import count_holds, read_pauses
@@ -35,7 +36,13 @@ async def examine_database(settings: Settings) -> list[Check]:
             checks.append(Check("revision", ok=True, says=str(found)))
             checks += await _condition(engine, settings)
     except LedgerWorkerError as error:
-        away = Check("database", ok=False, says=str(error), do="start Postgres, or correct LEDGER_DATABASE_URL")
+        is_away = isinstance(error, PartUnavailableError | SettingsError)
+        do = (
+            "start Postgres, or correct LEDGER_DATABASE_URL"
+            if is_away
+            else "give LEDGER_DATABASE_URL the database and the role of `ledger-worker migrate`"
+        )
+        away = Check("database", ok=False, says=str(error), do=do)
         return [away, *(one for one in checks if one.name != "database")]
     return checks
 
@@ -49,7 +56,8 @@ async def _server(engine: AsyncEngine) -> list[Check]:
     skew_s = server.now.timestamp() - (asked_s + answered_s) / 2
     lasts = (server.fsync, server.full_page_writes, server.synchronous_commit) == ("on", "on", "on")
     said = f"fsync {server.fsync}, full_page_writes {server.full_page_writes}, synchronous_commit {server.synchronous_commit}"
-    is_old = int(server.version.partition(".")[0]) < OLDEST_SERVER
+    major = re.match("[0-9]*", server.version)  # a release to come is 19beta1
+    is_old = int((major and major[0]) or 0) < OLDEST_SERVER
     wrong = "point LEDGER_DATABASE_URL at the primary" if server.in_recovery else f"use {OLDEST_SERVER} or newer"
     return [
         Check(

@@ -1,0 +1,77 @@
+"""Addresses of the parts as settings give them: checked here, and shown without their passwords; pure.
+
+What is refused is refused before a driver sees it, in words that do not quote it: it may be a secret in the wrong place.
+"""
+
+import re
+from urllib.parse import urlsplit
+
+MASK = "******"
+PORT_MAX = 65_535
+# Strict about @, / and what follows a host, so that no part of a password can pass for a host and be shown.
+_database_url = re.compile(
+    r"postgresql://([^/@?#\s]+@)?(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^/@?#\s:,\[\]]*)(:(?P<port>[0-9]{1,5}))?"
+    r"(/[^/@?#\s]*)?(\?[^@#\s]*)?"
+).fullmatch
+_server = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(?P<port>[0-9]{1,5})").fullmatch
+_password_in_query = re.compile(r"(?<=password=)[^&]+")
+
+
+def checked_servers(text: str) -> str:
+    """Return a list of host:port without blanks; ValueError where it is none."""
+    servers = [server.strip() for server in text.split(",")] if text else []
+    if not all((found := _server(server)) and _is_port(found["port"]) for server in servers):
+        raise ValueError(f"is not a list of host:port, each port from 1 to {PORT_MAX}")
+    return ",".join(servers)
+
+
+def checked_base_url(text: str) -> str:
+    """Return the URL without the slash at its end; ValueError where it has more than scheme, host and port."""
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+        shaped = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        shaped = False
+        parts = urlsplit("")
+    # Without blanks, and an international name in its ASCII form: it goes into a header as it is.
+    if (
+        not shaped
+        or not re.fullmatch("[!-~]+", parts.netloc)
+        or parts.path not in {"", "/"}
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise ValueError("is not of the form https://host[:port], without path, query or user")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def check_database_url(text: str) -> None:
+    """Raise ValueError where it is no URL of one host."""
+    found = _database_url(text)
+    if text and not (found and (found["port"] is None or _is_port(found["port"]))):
+        raise ValueError(
+            "is not of the form postgresql://user:password@host:port/name (one host, its port a number; percent-encode @ / ? # in user and password)"
+        )
+
+
+def mask_url(url: str) -> str:
+    """Return a database URL with every password in it replaced."""
+    head, at, rest = _password_in_query.sub(MASK, url).partition("://")
+    authority, slash, tail = rest.partition("/")
+    user, has_user, hosts = authority.rpartition("@")
+    name, colon, _ = user.partition(":")
+    shown = f"{name}:{MASK}" if colon else user
+    return f"{head}{at}{shown}{has_user}{hosts}{slash}{tail}"
+
+
+def url_passwords(url: str) -> set[str]:
+    """Return every password in a database URL, as it is spelled there."""
+    authority = url.partition("://")[2].partition("/")[0]
+    return {authority.rpartition("@")[0].partition(":")[2], *_password_in_query.findall(url)}
+
+
+def _is_port(digits: str) -> bool:
+    return 0 < int(digits) <= PORT_MAX
