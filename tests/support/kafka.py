@@ -10,6 +10,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.support.waiting import wait_until_async
+
 
 @dataclass(frozen=True)
 class Topics:
@@ -49,11 +51,17 @@ class Sent:
 
 
 async def create_topics(bootstrap: str, names: Iterable[str], partitions: int = 1) -> None:
-    """Make plain topics; a test of the worker uses `topics apply` instead."""
+    """Make plain topics, and wait until the broker tells of them; a test of the worker uses `topics apply` instead."""
+    wanted = set(names)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
+
+    async def told() -> bool:
+        return wanted <= set(await admin.list_topics())
+
     try:
-        await admin.create_topics([NewTopic(name, partitions, 1) for name in names])
+        await admin.create_topics([NewTopic(name, partitions, 1) for name in wanted])
+        await wait_until_async(told)
     finally:
         await admin.close()
 
