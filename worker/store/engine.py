@@ -131,16 +131,6 @@ async def run(connection: AsyncConnection, statement: str, given: Mapping[str, A
     return await cursor.fetchall() if cursor.description is not None else []
 
 
-@asynccontextmanager
-async def pipelined(connection: AsyncConnection) -> AsyncIterator[None]:
-    """Send statements that return no rows one after the other without waiting for each; what is wrong is raised at the end.
-
-    For statements under a lock that others wait for: the loop has other work between one answer and the next statement.
-    """
-    async with _driver(connection).pipeline():
-        yield
-
-
 def _driver(connection: AsyncConnection) -> "psycopg.AsyncConnection[Any]":
     if connection.sync_connection is None:
         raise RuntimeError("the connection is not open")

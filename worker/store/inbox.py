@@ -19,7 +19,7 @@ from worker.ledger.lanes import LaneState
 from worker.ledger.records import RawRecord
 from worker.store.arrays import arrays
 from worker.store.blobs import pack_headers, to_json
-from worker.store.engine import from_arrays, insert, pipelined, run, sql
+from worker.store.engine import from_arrays, insert, run, sql
 from worker.store.facts import Facts
 from worker.store.offsets import advance_offsets, lock_offsets, write_offsets
 from worker.store.outcomes import read_back, store, stored
@@ -109,17 +109,9 @@ class Inbox:
 
     async def store(self, connection: AsyncConnection, batch: Sequence[Judged]) -> None:
         """Store all these records; the caller holds the locks of their lanes, and writes the lanes."""
-        await self.gather(connection, batch)
-        await self.write(connection)
-
-    async def gather(self, connection: AsyncConnection, batch: Sequence[Judged]) -> None:
-        """Claim the ids of these records and gather what each becomes."""
         self.new_ids, self.known = await register_ids(connection, self._claiming(batch))
         for record, judged in batch:
             self._take(record, judged)
-
-    async def write(self, connection: AsyncConnection) -> None:
-        """Write what was gathered."""
         await self._write_records(connection)
         await insert(connection, "commands", COMMAND_COLUMNS, self.commands)
         await self.facts.write(connection)
@@ -320,11 +312,9 @@ async def store_batch(
     kept = advance_offsets(offsets, batch, options.refusals_in_row_max)
     lanes, now = await lock_accounts(connection, kept)
     inbox = Inbox(options, now, lanes, {place: row.epoch for place, row in offsets.items()})
-    await inbox.gather(connection, kept)
-    async with pipelined(connection):  # whoever finishes a turn of these lanes waits until this is committed
-        await inbox.write(connection)
-        await write_lanes(connection, inbox.touched.values())
-        await write_offsets(connection, offsets.values())
+    await inbox.store(connection, kept)
+    await write_lanes(connection, inbox.touched.values())
+    await write_offsets(connection, offsets.values())
     return {place: row.next_offset for place, row in offsets.items()}
 
 
