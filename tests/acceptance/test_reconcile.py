@@ -314,6 +314,10 @@ def test_every_kind_of_difference_is_named_and_nothing_is_matched_by_its_amount(
         "DELETE FROM publications WHERE event_id IN (SELECT event_id FROM outcomes WHERE command_id = %s)",
         by_id["modify"],
     )
+    was_last = ground.do(
+        "SELECT 1 FROM outcomes o JOIN lanes l USING (account_no) WHERE o.command_id = %s AND o.account_seq = l.account_seq",
+        by_id["debit"],
+    )
     ground.do("DELETE FROM outcomes WHERE command_id = %s", by_id["debit"])
     ground.do("DELETE FROM commands WHERE command_id = %s", by_id["position"])
     ground.do("UPDATE commands SET state = 'rejected' WHERE command_id = %s", by_id["freeze"])
@@ -329,7 +333,8 @@ def test_every_kind_of_difference_is_named_and_nothing_is_matched_by_its_amount(
     assert [one["command_id"] for one in found["outcome_missing"]] == [by_id["debit"]]
     assert {one["command_id"] for one in found["command_missing"]} == {by_id["position"]}
     assert [one["command_id"] for one in found["outcome_differs"]] == [by_id["freeze"]]
-    assert len(found["gap"]) == 2, "in the middle, and at the end"
+    # in the middle, and at the end; between topics any command may come last
+    assert len(found["gap"]) == (1 if was_last else 2)
 
     _undecided_is_named(ground)
 

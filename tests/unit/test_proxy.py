@@ -183,5 +183,5 @@ def test_refused_means_that_nobody_listens_while_open_connections_go_on(link: Li
 
 def test_a_target_that_does_not_listen_looks_like_a_cut(link: Link, echo: Echo) -> None:
     echo.close()
-    with dial(link) as client, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), dial(link) as client:  # while it is dialled, or when it is read
         client.recv(1)
