@@ -112,7 +112,11 @@ async def _adopt(settings: "Settings", reason: str, at_end: bool, yes: bool, out
         found = await plan_adoptions(engine, settings, at_end=at_end)
         for adoption in found:
             say(f"{adoption.reason.sentence.partition('; `')[0].partition(': not the same')[0]}: {adoption.sentence}")
-        confirm_change(f"This passes over what {len(found)} partitions no longer have.", reason=reason, yes=yes)
+        confirm_change(
+            f"This passes over the records named above, of {len(found)} partitions; nobody reads them by itself.",
+            reason=reason,
+            yes=yes,
+        )
         await accept(engine, found, settings.actor, reason)
     print_rows([adoption.row() for adoption in found], ADOPTED, output)
     say("a running worker goes on there by itself")
