@@ -67,13 +67,21 @@ async def create_topics(bootstrap: str, names: Iterable[str], partitions: int = 
 
 
 async def delete_topics(bootstrap: str, prefix: str) -> None:
-    """Delete every topic whose name begins so."""
+    """Delete every topic whose name begins so, and wait until the broker tells of none: one made again is another."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
+
+    async def told() -> list[str]:
+        return [name for name in await admin.list_topics() if name.startswith(prefix)]
+
+    async def gone() -> bool:
+        return not await told()
+
     try:
-        doomed = [name for name in await admin.list_topics() if name.startswith(prefix)]
+        doomed = await told()
         if doomed:
             await admin.delete_topics(doomed)
+            await wait_until_async(gone)
     finally:
         await admin.close()
 

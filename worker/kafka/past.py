@@ -63,8 +63,8 @@ class Past:
 
     async def ends(self, topics: Collection[str]) -> dict[TopicPartition, tuple[int, int]]:
         """Return (log start, log end) of every partition; a topic that does not exist is left out."""
-        described = await self._admin.describe_topics(list(topics))
-        tps = [Tp(t["topic"], p["partition"]) for t in described if not t["error_code"] for p in t["partitions"]]
+        described = existing(await self._admin.describe_topics(list(topics)))
+        tps = [Tp(name, p["partition"]) for name, partitions in described.items() for p in partitions]
         starts, ends = await asyncio.gather(self._reader.beginning_offsets(tps), self._reader.end_offsets(tps))
         return {(tp.topic, tp.partition): (starts[tp], ends[tp]) for tp in tps}
 
@@ -98,6 +98,18 @@ class Past:
                 )
             yield [record for record in seen.records if record.offset < end]
             at = seen.next_offset
+
+
+def existing(described: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the partitions per topic of those that exist; KafkaError where the broker refuses to say whether one does."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for topic in described:
+        error = refused.for_code(topic["error_code"])
+        if error is refused.NoError:
+            found[topic["topic"]] = topic["partitions"]
+        elif error is not refused.UnknownTopicOrPartitionError:
+            raise error(topic["topic"])
+    return found
 
 
 @asynccontextmanager

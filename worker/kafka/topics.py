@@ -17,6 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition as Tp
 
 from worker.errors import PartUnavailableError, RefusedByGuardError, TopicsError
+from worker.kafka.past import existing
 from worker.kafka.ports import KafkaSettings
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import read_slice
@@ -273,8 +274,7 @@ class Topics:
             await self._admin.create_partitions({t.name: NewPartitions(t.partitions) for t in topics})
 
     async def _found(self, names: Collection[str]) -> dict[str, Found]:
-        described = await self._admin.describe_topics(list(names))
-        there = {t["topic"]: t["partitions"] for t in described if not t["error_code"]}
+        there = existing(await self._admin.describe_topics(list(names)))
         configs = await self._configs(there)
         return {
             name: Found(len(parts), min(len(p["replicas"]) for p in parts), *configs[name])
@@ -300,11 +300,11 @@ class Topics:
 
     async def topic_ends(self, topics: Collection[str]) -> dict[TopicPartition, tuple[int, int]]:
         """Return (log start, log end) of every partition. TopicsError if a topic is missing."""
-        described = await self._admin.describe_topics(list(topics))
-        missing = sorted(t["topic"] for t in described if t["error_code"])
+        there = existing(await self._admin.describe_topics(list(topics)))
+        missing = sorted(set(topics) - set(there))
         if missing:
             raise TopicsError(f"missing topics: {', '.join(missing)}: run `ledger-worker topics apply`")
-        partitions = [Tp(t["topic"], p["partition"]) for t in described for p in t["partitions"]]
+        partitions = [Tp(name, p["partition"]) for name, parts in there.items() for p in parts]
         starts = await self._reader.beginning_offsets(partitions)
         ends = await self._reader.end_offsets(partitions)
         return {(tp.topic, tp.partition): (starts[tp], ends[tp]) for tp in partitions}

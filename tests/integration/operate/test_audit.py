@@ -91,7 +91,7 @@ class Office:
     async def differs(self) -> list[tuple[int, str, str]]:
         """Say what verify names: number, side and fault of each row; its first sentence is on stderr."""
         done = await self.verify()
-        assert done.returncode == 1, done.stderr
+        assert (done.returncode, bool(done.stdout)) == (1, True), done.stderr
         found = json.loads(done.stdout)["differences"]
         assert found[0]["sentence"] in done.stderr
         return [(one["seq"], one["side"], one["fault"]) for one in found]
