@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -65,7 +66,7 @@ def changed(draw: st.DrawFn, valid: Mapping[str, Any]) -> dict[str, Any]:
             here = draw(st.sampled_from(inner))
         name = draw(st.sampled_from(sorted(here)) if here and draw(st.integers(0, 3)) else texts)
         if draw(st.integers(0, 4)):
-            here[name] = draw(of_other_types | anything)
+            here[name] = deepcopy(draw(of_other_types | anything))  # the next round may change what it put in
         else:
             here.pop(name, None)
     return root

@@ -103,8 +103,10 @@ def test_any_request_is_signed_or_a_usage_error(
     st.sets(st.sampled_from(["--applied", "--not-applied", "--number-unknown", "--resend", "--expiry"])),
 )
 @example("\udcff", None, "", {"--applied"})
+@example("0f8fad5b-d9cb-469f-a165-70867728950e", None, "", {"--applied"})
+@example("0f8fad5b-d9cb-469f-a165-70867728950e", None, "why", {"--not-applied"})
 def test_any_decision_is_asked_for_or_refused(id_: str, number: str | None, reason: str, options: set[str]) -> None:
-    with patch("worker.cli.in_doubt._preview", AsyncMock(return_value="It ends.")):
+    with patch("worker.cli.in_doubt._preview", AsyncMock(return_value=("It ends.", None))):
         ended = run(
             [
                 "in-doubt",
