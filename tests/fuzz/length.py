@@ -45,7 +45,6 @@ def properties() -> Iterator[str]:
 def turn(name: str, for_s: float) -> Ran:
     """Try one property in rounds of fresh examples until its time is over or one is found that breaks it."""
     module, _, function = name.partition(":")
-    tested = getattr(importlib.import_module(module), function)
     ends_at = time.monotonic() + for_s
     settings.register_profile(
         "at length",
@@ -57,6 +56,7 @@ def turn(name: str, for_s: float) -> Ran:
         suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("at length")
+    tested = getattr(importlib.import_module(module), function)  # takes the settings that are in force now
     with _counted(tested) as count:
         while time.monotonic() < ends_at:
             told: list[str] = []

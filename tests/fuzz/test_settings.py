@@ -42,13 +42,19 @@ given_values = st.dictionaries(st.sampled_from(NAMES), plausible | strange, max_
 given_secrets = st.dictionaries(
     st.sampled_from(SECRETS), st.builds(lambda before, after: before + MARK + after, strange, strange), max_size=3
 )
-contents = st.none() | st.binary(max_size=40) | st.just(MARK.encode() + b"\n\n") | st.just(b"\xff" + MARK.encode())
+contents = st.none() | st.binary(max_size=40)
+secret_contents = contents | st.just(MARK.encode() + b"\n\n") | st.just(b"\xff" + MARK.encode())
+given_files = st.builds(
+    lambda any_, secret: any_ | secret,
+    st.dictionaries(st.sampled_from(NAMES), contents, max_size=3),
+    st.dictionaries(st.sampled_from(SECRETS), secret_contents, max_size=3),
+)
 
 
 @given(
     given_values,
     given_secrets,
-    st.dictionaries(st.sampled_from(NAMES), contents, max_size=3),
+    given_files,
     st.dictionaries(st.sampled_from(NAMES), strange, max_size=1),
 )
 @example({"actor": "\udcff"}, {}, {}, {})

@@ -118,7 +118,7 @@ def arrays(columns: Mapping[str, str], rows: Rows, prefix: str = "") -> dict[str
     return {prefix + name: written(kind, [row.get(name) for row in rows]) for name, kind in columns.items()}
 
 
-def written_columns(columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+def written_columns(columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]], prefix: str = "") -> dict[str, Any]:
     """Turn rows, one at least and each with all columns in their sequence, into the same parameters."""
     by_column = zip(columns.items(), zip(*rows, strict=True), strict=True)
-    return {name: written(kind, values) for (name, kind), values in by_column}
+    return {prefix + name: written(kind, values) for (name, kind), values in by_column}

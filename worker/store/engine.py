@@ -1,10 +1,10 @@
 """The door to Postgres: connections, database transactions, and what their errors mean for the caller."""
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from sqlalchemy import TextClause, text
@@ -164,6 +164,25 @@ async def insert(
     """Insert rows with one statement; nothing when there are none."""
     if rows:
         await run(connection, insertion(table, columns, on_conflict=on_conflict), arrays(columns, rows))
+
+
+class Part(NamedTuple):
+    """A statement that may be sent with others: its SQL, and its parameters under names that no other has."""
+
+    statement: str
+    given: Mapping[str, Any]
+
+
+async def run_together(connection: AsyncConnection, parts: Sequence[Part]) -> None:
+    """Send statements as one; nothing when there are none. No two may touch the same rows, and none sees what another wrote.
+
+    One wait for Postgres while locks are held, not one for each: the loop has other work, and comes back late.
+    """
+    if not parts:
+        return
+    before = ", ".join(f"part{number} AS ({part.statement})" for number, part in enumerate(parts[:-1]))
+    given = {name: value for part in parts for name, value in part.given.items()}
+    await run(connection, (f"WITH {before} " if before else "") + parts[-1].statement, given)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.store.arrays import arrays
 from worker.store.chain import append
-from worker.store.engine import from_arrays, insertion, run, sql
+from worker.store.engine import Part, from_arrays, insertion, run, run_together, sql
 from worker.store.outbox import OUTBOX_COLUMNS, outbox_row
 
 Row = dict[str, Any]
@@ -164,40 +164,33 @@ class Facts:
         """Gather one row of the outbox; rows with one `ordered_by` are published one after the other."""
         self.add("outbox", outbox_row(kind, ref_id, ordered_by, recorded_at))
 
-    async def write(self, connection: AsyncConnection) -> None:
-        """Write everything gathered; the caller holds the locks of the lanes concerned.
+    async def write(self, connection: AsyncConnection, beside: Sequence[Part] = ()) -> None:
+        """Write everything gathered, and what goes `beside` it; the caller holds the locks of the lanes concerned.
 
         What is cleared goes first: a verdict by absence ends a doubt and begins a watch. The audit goes last, for its
         lock is the last of all.
         """
         still_parked = {row["command_id"] for row in self.reparked}
         await _clear(connection, self.doubts_cleared, self.expiry_doubts_cleared, still_parked)
-        statement, given = self._new_and_decided()
-        if statement:
-            await run(connection, statement, given)
+        await run_together(connection, [*beside, *self._new_and_decided()])
         for statement, columns, rows in self._changes():
             if rows:
                 await run(connection, statement, arrays(columns, rows))
         if self.audited:
             await append(connection, self.audited)
 
-    def _new_and_decided(self) -> tuple[str, Row]:
-        """Write the SQL of what nearly every turn records, as one statement: no two parts of it touch the same rows."""
-        parts: list[str] = []
-        given: Row = {}
-        for table, rows in self.new.items():
-            columns, _ = INSERTS[table]
-            parts.append(_INSERTIONS[table])
-            given |= arrays(columns, rows, f"{table}_")
+    def _new_and_decided(self) -> list[Part]:
+        """Write the SQL of what nearly every turn records."""
+        parts = [
+            Part(_INSERTIONS[table], arrays(INSERTS[table][0], rows, f"{table}_")) for table, rows in self.new.items()
+        ]
         for statement, columns, rows, prefix in (
             (_DECIDE_COMMANDS, COMMAND_CHANGE, self.commands, "c_"),
             (_DECIDE_IDS, VERDICT_CHANGE, self.verdicts, "i_"),
         ):
             if rows:
-                parts.append(statement)
-                given |= arrays(columns, rows, prefix)
-        before = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts[:-1]))
-        return (f"WITH {before} " if before else "") + "".join(parts[-1:]), given
+                parts.append(Part(statement, arrays(columns, rows, prefix)))
+        return parts
 
     def _changes(self) -> Sequence[tuple[str, Mapping[str, str], list[Row]]]:
         return (

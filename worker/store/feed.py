@@ -16,10 +16,9 @@ from worker.ledger.commands import Malformed
 from worker.ledger.records import RawRecord
 from worker.ledger.redrive import TAKEN
 from worker.store.arrays import arrays
-from worker.store.engine import from_arrays, insert, run
+from worker.store.engine import Part, from_arrays, insert, run
 from worker.store.facts import INSERTS
 from worker.store.inbox import RECORD_COLUMNS, Inbox, Judged, Options, TopicPartition, lock_accounts
-from worker.store.rest import write_lanes
 
 Place = tuple[str, int, int]
 """Topic, partition and offset of a record."""
@@ -38,11 +37,12 @@ class Feed(Inbox):
     """An inbox for records of which some are known: their bytes stay, what became of them is written anew."""
 
     @override
-    async def _write_records(self, connection: AsyncConnection) -> None:
+    async def _write_records(self, connection: AsyncConnection) -> list[Part]:
         await insert(connection, "records", RECORD_COLUMNS, self.records, on_conflict=KNOWN_RECORD)
         columns, _ = INSERTS["dead_letters"]
         letters = self.facts.new.pop("dead_letters", [])
         await insert(connection, "dead_letters", columns, letters, on_conflict=KNOWN_LETTER)
+        return []
 
 
 async def feed_batch(
@@ -59,7 +59,6 @@ async def feed_batch(
     fed = [(record, judged) for record, judged in batch if not _is_told(known.get(place_of(record)), judged)]
     inbox = Feed(options, now, lanes, epochs)
     await inbox.store(connection, fed)
-    await write_lanes(connection, inbox.touched.values())
     stored = {(row["topic"], row["partition"], row["offset"]): row["disposition"] for row in inbox.records}
     return {place_of(record): (found | stored)[place_of(record)] for record, _ in batch}
 

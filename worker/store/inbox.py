@@ -17,13 +17,13 @@ from worker.ledger.commands import Command, Malformed, Refusal
 from worker.ledger.content import HASH_VERSION
 from worker.ledger.lanes import LaneState
 from worker.ledger.records import RawRecord
-from worker.store.arrays import arrays
+from worker.store.arrays import arrays, written
 from worker.store.blobs import pack_headers, to_json
-from worker.store.engine import from_arrays, insert, run, sql
+from worker.store.engine import Part, from_arrays, insertion, run, sql
 from worker.store.facts import Facts
-from worker.store.offsets import advance_offsets, lock_offsets, write_offsets
+from worker.store.offsets import advance_offsets, lock_offsets, written_offsets
 from worker.store.outcomes import read_back, store, stored
-from worker.store.rest import lock_lanes, write_lanes
+from worker.store.rest import lock_lanes, written_lanes
 from worker.store.rows import LaneRow
 
 TopicPartition = tuple[str, int]
@@ -70,6 +70,8 @@ COMMAND_COLUMNS = {
     "offset": "bigint",
     "accepted_at": "timestamptz",
 }
+_NEW_RECORDS = insertion("records", RECORD_COLUMNS, prefix="record_")
+_NEW_COMMANDS = insertion("commands", COMMAND_COLUMNS, prefix="command_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +109,23 @@ class Inbox:
     commands: list[dict[str, Any]] = field(default_factory=list)
     touched: dict[str, LaneRow] = field(default_factory=dict)
 
-    async def store(self, connection: AsyncConnection, batch: Sequence[Judged]) -> None:
-        """Store all these records; the caller holds the locks of their lanes, and writes the lanes."""
+    async def store(self, connection: AsyncConnection, batch: Sequence[Judged], beside: Sequence[Part] = ()) -> None:
+        """Store all these records, their lanes, and what goes `beside` them; the caller holds the locks of the lanes."""
         self.new_ids, self.known = await register_ids(connection, self._claiming(batch))
         for record, judged in batch:
             self._take(record, judged)
-        await self._write_records(connection)
-        await insert(connection, "commands", COMMAND_COLUMNS, self.commands)
-        await self.facts.write(connection)
+        parts = [*beside, *await self._write_records(connection), *written_lanes(self.touched.values())]
+        if self.commands:
+            parts.append(Part(_NEW_COMMANDS, arrays(COMMAND_COLUMNS, self.commands, "command_")))
+        await self.facts.write(connection, parts)
 
     def _claiming(self, batch: Sequence[Judged]) -> Sequence[Command | Refusal]:
         """Return those that claim their id."""
         return [judged for _, judged in batch if not isinstance(judged, Malformed)]
 
-    async def _write_records(self, connection: AsyncConnection) -> None:
-        await insert(connection, "records", RECORD_COLUMNS, self.records)
+    async def _write_records(self, _connection: AsyncConnection) -> list[Part]:
+        """Write the records, or the SQL that does."""
+        return [Part(_NEW_RECORDS, arrays(RECORD_COLUMNS, self.records, "record_"))] if self.records else []
 
     def _take(self, record: RawRecord, judged: Command | Refusal | Malformed) -> None:
         """Gather what one record becomes; records come in the order in which they were read."""
@@ -312,9 +316,7 @@ async def store_batch(
     kept = advance_offsets(offsets, batch, options.refusals_in_row_max)
     lanes, now = await lock_accounts(connection, kept)
     inbox = Inbox(options, now, lanes, {place: row.epoch for place, row in offsets.items()})
-    await inbox.store(connection, kept)
-    await write_lanes(connection, inbox.touched.values())
-    await write_offsets(connection, offsets.values())
+    await inbox.store(connection, kept, [written_offsets(offsets.values())])
     return {place: row.next_offset for place, row in offsets.items()}
 
 
@@ -326,9 +328,12 @@ async def lock_accounts(connection: AsyncConnection, batch: Sequence[Judged]) ->
 
 
 async def make_lanes(connection: AsyncConnection, accounts: Collection[str]) -> None:
-    """Make the lanes that are missing."""
-    rows = [{"account_no": account_no} for account_no in sorted(accounts)]
-    await insert(connection, "lanes", {"account_no": "text"}, rows, on_conflict="ON CONFLICT DO NOTHING")
+    """Make the lanes that are missing: they are looked for first, because an insert that comes to nothing costs more."""
+    statement = """
+        INSERT INTO lanes (account_no) SELECT account_no FROM unnest(CAST(:accounts AS text[])) AS given(account_no)
+        WHERE NOT EXISTS (SELECT FROM lanes l WHERE l.account_no = given.account_no) ON CONFLICT DO NOTHING
+    """
+    await run(connection, statement, {"accounts": written("text", sorted(accounts))})
 
 
 async def register_ids(

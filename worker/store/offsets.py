@@ -10,7 +10,7 @@ from worker.ledger.commands import Command, Malformed, Refusal
 from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
 from worker.store.arrays import arrays
-from worker.store.engine import from_arrays, insert, run, sql
+from worker.store.engine import Part, from_arrays, insert, run, sql
 
 PLACE = {"topic": "text", "partition": "int"}
 CHANGE = PLACE | {
@@ -103,12 +103,12 @@ def advance_offsets(
     return kept
 
 
-async def write_offsets(connection: AsyncConnection, offsets: Collection[OffsetRow]) -> None:
-    """Store the rows that `lock_offsets` locked."""
+def written_offsets(offsets: Collection[OffsetRow]) -> Part:
+    """Write the SQL that stores the rows that `lock_offsets` locked."""
     changed = ", ".join(f"{name} = given.{name}" for name in CHANGE if name not in PLACE)
     rows = [{name: getattr(row, name) for name in CHANGE} for row in offsets]
     statement = f"""
-        UPDATE offsets o SET {changed} FROM {from_arrays(CHANGE)}
+        UPDATE offsets o SET {changed} FROM {from_arrays(CHANGE, prefix="offset_")}
         WHERE o.topic = given.topic AND o.partition = given.partition
     """
-    await run(connection, statement, arrays(CHANGE, rows))
+    return Part(statement, arrays(CHANGE, rows, "offset_"))

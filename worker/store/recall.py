@@ -13,6 +13,7 @@ from schemas.dead_letters import Reason
 from schemas.outcomes import Error, OutcomeType, Position, Result, event_id
 from worker.ledger.commands import Command, Malformed, Refusal
 from worker.ledger.records import RawRecord
+from worker.store.engine import Part
 from worker.store.inbox import Inbox, Judged
 from worker.store.recalled import note_letters
 
@@ -88,7 +89,7 @@ class Recall(Inbox):
         return [j for r, j in batch if not isinstance(j, Malformed) and not self.is_repeat(r, j)]
 
     @override
-    async def store(self, connection: AsyncConnection, batch: Sequence[Judged]) -> None:
+    async def store(self, connection: AsyncConnection, batch: Sequence[Judged], beside: Sequence[Part] = ()) -> None:
         """Store all these records; the caller holds the locks of lanes and offsets, and moves the latter."""
-        await super().store(connection, batch)
+        await super().store(connection, batch, beside)
         await note_letters(connection, self.lettered)

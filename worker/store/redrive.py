@@ -20,11 +20,10 @@ from worker.ledger.records import RawRecord
 from worker.ledger.redrive import BACK, TAKEN, Foreseen, IdUse, Judged, Would, foresee
 from worker.store.arrays import arrays
 from worker.store.blobs import unpack_headers
-from worker.store.engine import from_arrays, insert, run, sql
+from worker.store.engine import Part, from_arrays, insert, run, sql
 from worker.store.facts import INSERTS
 from worker.store.feed import place_of
 from worker.store.inbox import Inbox, Options, lock_accounts
-from worker.store.rest import write_lanes
 from worker.store.triage import LOCK
 
 Place = tuple[str, int, int, int]
@@ -153,7 +152,7 @@ class PutBack(Inbox):
         return self.counts[record.topic, record.partition, record.offset]
 
     @override
-    async def _write_records(self, connection: AsyncConnection) -> None:
+    async def _write_records(self, connection: AsyncConnection) -> list[Part]:
         """Write what they are now, save of those that are `keeping` the id which they used before they were edited."""
         self.letters = self.facts.new.pop("dead_letters", [])
         changed = [r for r in self.records if (r["topic"], r["partition"], r["offset"]) not in self.keeping]
@@ -164,6 +163,7 @@ class PutBack(Inbox):
                     AND r.partition = given.partition AND r."offset" = given."offset"
             """
             await run(connection, statement, arrays(RECORD_CHANGE, changed))
+        return []
 
 
 async def read_letters(
@@ -254,7 +254,6 @@ async def put_back(
         keeping={place_of(one.record) for one in fed if one.edited_from and one.letter.disposition in USED_AN_ID},
     )
     await inbox.store(connection, [(one.record, one.judged) for one in fed])
-    await write_lanes(connection, inbox.touched.values())
     told = {row["dead_letter_id"]: row for row in inbox.letters}
     became = {
         one.letter.dead_letter_id: _became(row["disposition"], told.get(one.letter.dead_letter_id), one)

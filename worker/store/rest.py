@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.lanes import LaneState, rest
 from worker.store.arrays import written, written_columns
-from worker.store.engine import from_arrays, run
+from worker.store.engine import Part, from_arrays, run, run_together
 from worker.store.rows import LaneRow
 
 LANE_CHANGE = {
@@ -92,16 +92,22 @@ async def rest_lanes(
 
 async def write_lanes(connection: AsyncConnection, lanes: Collection[LaneRow]) -> None:
     """Store the lanes that are not as they were read; the caller holds their locks."""
+    await run_together(connection, written_lanes(lanes))
+
+
+def written_lanes(lanes: Collection[LaneRow]) -> list[Part]:
+    """Write the SQL that stores those of the lanes that are not as they were read, if any."""
     changed = [lane for lane in lanes if _values(lane) != lane.stored]
     if not changed:
-        return
+        return []
     for lane in changed:
         lane.stored = _values(lane)
-    await run(connection, _WRITE, written_columns(LANE_CHANGE, [_values(lane) for lane in changed]))
+    return [Part(_WRITE, written_columns(LANE_CHANGE, [_values(lane) for lane in changed], "lane_"))]
 
 
 _CHANGED = ", ".join(f"{name} = given.{name}" for name in LANE_CHANGE if name != "account_no")
-_WRITE = f"UPDATE lanes l SET {_CHANGED} FROM {from_arrays(LANE_CHANGE)} WHERE l.account_no = given.account_no"
+_GIVEN = from_arrays(LANE_CHANGE, prefix="lane_")
+_WRITE = f"UPDATE lanes l SET {_CHANGED} FROM {_GIVEN} WHERE l.account_no = given.account_no"
 
 
 async def _what_waits(
