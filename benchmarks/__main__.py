@@ -21,7 +21,6 @@ from sandbox.parts import Brokerage, Parts, running
 
 NO_LIMIT_PER_S = 1_000_000
 QUEUED_RATE_PER_S = 50
-IN_FLIGHT = 200
 
 
 def main() -> int:
@@ -52,22 +51,23 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--commands", type=int, default=10_000, help="per run (10000)")
     parser.add_argument("--accounts", type=int, default=2_000, help="that they go round (2000)")
     parser.add_argument("--runs", type=int, default=5, help="of each kind and latency, alternating (5)")
+    parser.add_argument("--in-flight", type=int, default=200, help="calls, of the bare client and of the worker (200)")
     parser.add_argument("--latency-ms", type=float, nargs="*", default=[0.0, 20.0], help="of the brokerage (0 20)")
     parser.add_argument("--queued", type=int, default=100_000, help="commands for the memory; 0 leaves it out (100000)")
     return parser.parse_args()
 
 
 def _compare(parts: Parts, brokerage: Brokerage, latency_ms: float, given: argparse.Namespace) -> dict[str, Any]:
-    env = environment(parts, brokerage.url, IN_FLIGHT, NO_LIMIT_PER_S)
+    env = environment(parts, brokerage.url, given.in_flight, NO_LIMIT_PER_S)
     runs = []
     for number in range(given.runs):
         name = f"{latency_ms:g} ms {number}"
-        bare = _bare(brokerage.url, f"{name} bare", IN_FLIGHT, given)
+        bare = _bare(brokerage.url, f"{name} bare", given.in_flight, given)
         with running_worker(parts, env) as worker:
             passing = pass_through(parts, worker, brokerage.program, name, given.commands, given.accounts)
             runs.append(_run(bare, asyncio.run(passing)))
         _say(name, f"bare {runs[-1]['bare_per_s']:,.0f}/s, worker {runs[-1]['commands_per_s']:,.0f}/s")
-    return {"latency_ms": latency_ms, "in_flight": IN_FLIGHT, "runs": runs}
+    return {"latency_ms": latency_ms, "in_flight": given.in_flight, "runs": runs}
 
 
 def _bare(url: str, name: str, connections: int, given: argparse.Namespace) -> dict[str, float]:

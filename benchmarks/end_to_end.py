@@ -2,20 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 
+from benchmarks.batches import Feed
 from benchmarks.commands import Given, commands
 from benchmarks.usage import cpu_s
 from sandbox.parts import Parts, Program
 from worker import clock
 
-COMMANDS_TOPIC = "ledger.commands.adjustments.v1"
 OUTCOMES_TOPIC = "ledger.outcomes.v1"
 WARM_UP = 1000
 DEADLINE_S = 300
@@ -35,13 +34,6 @@ class Passed:
         return self.commands / self.took_s
 
 
-async def produce(bootstrap: str, given: Iterable[Given]) -> None:
-    """Send the commands and wait until Kafka has them."""
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, linger_ms=5) as producer:
-        sent = [await producer.send(COMMANDS_TOPIC, one.value, one.account_no.encode()) for one in given]
-        await asyncio.gather(*sent)
-
-
 async def pass_through(
     parts: Parts, worker: Program, brokerage: Program, name: str, count: int, accounts: int
 ) -> Passed:
@@ -49,11 +41,11 @@ async def pass_through(
     consumer = AIOKafkaConsumer(
         OUTCOMES_TOPIC, bootstrap_servers=parts.kafka.bootstrap, group_id=None, fetch_max_wait_ms=50
     )
-    async with consumer:
+    async with consumer, Feed(parts.kafka.bootstrap) as feed:
         await consumer.seek_to_end()
         for partition in consumer.assignment():
             await consumer.position(partition)
-        await _round(parts, consumer, list(commands(f"{name} warm-up", WARM_UP, accounts)))
+        await _round(feed, consumer, list(commands(f"{name} warm-up", WARM_UP, accounts)))
         given = list(commands(name, count, accounts))
         programs = {
             "worker": worker,
@@ -62,16 +54,17 @@ async def pass_through(
             "kafka": parts.kafka.program,
         }
         before = {part: cpu_s(program.pid) for part, program in programs.items()}
-        began_s, ended_s = await _round(parts, consumer, given)
+        began_s, ended_s = await _round(feed, consumer, given)
         after = {part: cpu_s(program.pid) for part, program in programs.items()}
     used = {part: None if a is None else a - (before[part] or 0.0) for part, a in after.items()}
     return Passed(count, ended_s - began_s, used)
 
 
-async def _round(parts: Parts, consumer: AIOKafkaConsumer, given: list[Given]) -> tuple[float, float]:
+async def _round(feed: Feed, consumer: AIOKafkaConsumer, given: list[Given]) -> tuple[float, float]:
     """Return the unix seconds of the first acceptance and of the last outcome's arrival here."""
+    batches = await feed.batches(given)
     async with asyncio.timeout(DEADLINE_S):
-        found, _ = await asyncio.gather(_outcomes(consumer, len(given)), produce(parts.kafka.bootstrap, given))
+        found, _ = await asyncio.gather(_outcomes(consumer, len(given)), feed.send(batches))
     ended_s = clock.wall_s() if not found else found[-1][1]
     read = [json.loads(record.value) for record, _ in found]
     _check(given, read)

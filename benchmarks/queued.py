@@ -5,8 +5,8 @@ import time
 
 import psycopg
 
+from benchmarks.batches import Feed
 from benchmarks.commands import commands
-from benchmarks.end_to_end import produce
 from benchmarks.usage import memory_mib
 from sandbox.parts import Parts, Program
 
@@ -16,7 +16,7 @@ LOOK_EVERY_S = 0.5
 
 def hold_many(parts: Parts, worker: Program, count: int, accounts: int) -> dict[str, float]:
     """Queue so many commands and return the worker's MiB once all are accepted, its most, and what is still queued."""
-    asyncio.run(produce(parts.kafka.bootstrap, commands("queued", count, accounts)))
+    asyncio.run(_send(parts.kafka.bootstrap, count, accounts))
     give_up_s = time.monotonic() + DEADLINE_S
     with psycopg.connect(parts.postgres.url, autocommit=True) as connection:
         while _count(connection, "") < count:
@@ -28,6 +28,11 @@ def hold_many(parts: Parts, worker: Program, count: int, accounts: int) -> dict[
     if found is None:
         raise RuntimeError("this system does not tell the memory of a process")
     return {"accepted": count, "queued": queued, "mib": found[0], "most_mib": found[1]}
+
+
+async def _send(bootstrap: str, count: int, accounts: int) -> None:
+    async with Feed(bootstrap) as feed:
+        await feed.send(await feed.batches(commands("queued", count, accounts)))
 
 
 def _count(connection: "psycopg.Connection[tuple[int]]", where: str) -> int:
