@@ -57,7 +57,9 @@ def output_of(command: TyperCommand | TyperGroup) -> TyperOption | None:
 
 
 def _asked_for_json(arguments: Sequence[str]) -> str | None:
-    """Return the command that these arguments ask to print JSON; None where they do not."""
+    """Return the command that these arguments ask to print JSON; None where they do not, or for help."""
+    if {"--help", "-h"} & set(arguments):
+        return None
     command: Any = command_line()
     path: list[str] = []
     for word in arguments:

@@ -64,7 +64,14 @@ def test_json_that_is_not_as_its_schema_says_is_noticed(typed: tuple[str, ...], 
 
 @pytest.mark.parametrize(
     "typed",
-    [("parked", "list"), ("pause", "--list"), ("accounts", "hold", "--output", "table"), ("migrate",), ("tail",)],
+    [
+        ("parked", "list"),
+        ("pause", "--list"),
+        ("accounts", "hold", "--output", "table"),
+        ("send", "--help"),
+        ("migrate",),
+        ("tail",),
+    ],
 )
 def test_what_was_not_asked_for_as_json_is_left_alone(typed: tuple[str, ...]) -> None:
     printed.check(typed, "kind  subject")

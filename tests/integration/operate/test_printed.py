@@ -1,12 +1,11 @@
 """What is printed as JSON where no other test asks for it as such, and members that are seldom more than null."""
 
 import json
-from uuid import UUID
 
 import pytest
 
 from tests.factories import ADJUSTMENTS_TOPIC
-from tests.integration.operate.conftest import DONE, TIMEOUT, OpenDesk
+from tests.integration.operate.conftest import DONE, TIMEOUT, Desk, OpenDesk
 from tests.integration.operate.history import History
 from tests.integration.operate.typed import typed
 
@@ -20,7 +19,7 @@ async def test_an_account_with_something_of_everything_is_shown_to_machines(open
     booked = await desk.booked("S1")  # the number that the freeze gets, too
     frozen = await desk.send("cash.freeze")
     await desk.answer(DONE)
-    parked = await desk.parked("temp.adjust")
+    parked = await desk.parked("temp.adjust", correlation_id="c-1", not_after="2099-01-01T00:00:00Z")
     doubtful = await desk.send("cash.adjust")
     await desk.answer(TIMEOUT)
     await desk.send("order.place")
@@ -33,7 +32,11 @@ async def test_an_account_with_something_of_everything_is_shown_to_machines(open
         assert [one["command_id"] for one in told["parked"]] == [str(parked)]
         assert [one["command_id"] for one in told["timers"]] == [str(booked)]
     assert shown["used_today"] == [{"operation": "cash.freeze", "unit": "HKD", "used": "35"}]
+    timer = await desk.cli_json("timers", "show", str(booked))
+    assert (timer["timer"], timer["ended_at"], timer["overdue"]) == ("expire", None, False)
+    story = await desk.cli_json("explain", str(parked))
     one = await desk.cli_json("parked", "show", str(parked))
+    assert story["not_after"] == one["not_after"] == "2099-01-01T00:00:00.000000Z"
     assert (one["in_doubt"], [tried["verdict"] for tried in one["attempts_made"]]) == (True, ["in_doubt"])
     held = await desk.cli_json("accounts", "hold", "NEW", *WHY)
     assert held["account_no"] == "NEW"
@@ -73,18 +76,30 @@ async def test_each_decision_about_a_doubt_is_told_to_machines(open_desk: OpenDe
         assert told.items() <= done.items()
 
 
-@pytest.mark.prints("recover", "replay plan", "replay list")
+@pytest.mark.prints("dead-letters seen", "dead-letters list: one by one", "dead-letters show")
+async def test_a_dead_letter_that_was_published_and_seen_is_told_to_machines(desk: Desk) -> None:
+    await desk.read(ADJUSTMENTS_TOPIC, b"{")
+    await desk.do("UPDATE dead_letters SET published_at = now(), published_partition = 0, published_offset = 7")
+    [group] = await desk.cli_json("dead-letters", "list")
+    await desk.cli_json("dead-letters", "seen", group["sample"], *WHY)
+    [listed] = await desk.cli_json("dead-letters", "list", "--all")
+    shown = await desk.cli_json("dead-letters", "show", group["sample"])
+    assert listed.items() <= shown.items()
+    assert (listed["published_offset"], listed["triaged_by"], listed["triage_reason"]) == (7, "ann", "looked into")
+
+
+@pytest.mark.prints("recover", "replay plan", "replay list", "replay status")
 async def test_what_is_recovered_and_planned_is_told_to_machines(history: History) -> None:
-    commands = [history.command() for _ in range(2)]
-    await history.write(*commands)
+    await history.write(history.command(), history.command())
     await history.read(0, 1)
     plan = await history.plan("--from", "2026-01-01T00:00:00+01:00", "--to", "2", "--type", "cash.adjust")
     assert (plan["filters"]["from"], plan["filters"]["to"]) == ("2025-12-31T23:00:00.000000Z", 2)
     assert [row["plan_id"] for row in json.loads((await history.replay("list", "-o", "json")).stdout)] == [
         plan["plan_id"]
     ]
+    status = json.loads((await history.replay("status", plan["plan_id"], "-o", "json")).stdout)
+    assert plan.items() <= status.items()
     done = await typed(history.env, "recover", *WHY, "--output", "json")
     assert done.returncode == 0, done.stderr
     [report] = json.loads(done.stdout)
     assert (report["records_forgotten"], report["commands_in_doubt"]) == (1, 2)
-    assert UUID(commands[0]["command_id"])
