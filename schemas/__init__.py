@@ -8,5 +8,6 @@ Imports nothing of the worker, so that an upstream team can take this folder alo
 - commands             the ten command types and the topics' families
 - codes                every `error.code`, its meaning and what to do about it
 - outcomes, dead_letters   what the worker publishes, byte for byte
+- printed              what the command line prints as JSON, one schema per command
 - export, asyncapi     JSON Schemas and the AsyncAPI document in `schemas/json/`
 """

@@ -1,6 +1,7 @@
 """JSON Schemas and the AsyncAPI document as files, so that a change of the wire is a diff that someone reviews.
 
-`python -m schemas.export` writes them to `schemas/json/`, and `docs/codes.md`; a test keeps both current.
+`python -m schemas.export` writes them to `schemas/json/`, what the command line prints to `schemas/json/cli/`, and `docs/codes.md`;
+a test keeps all of it current.
 """
 
 import json
@@ -9,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from schemas import asyncapi, codes, dead_letters, explained
+from schemas import asyncapi, codes, dead_letters, printed
 from schemas.commands import MODELS
 from schemas.outcomes import Outcome, OutcomeType
 
@@ -32,14 +33,13 @@ def documents() -> dict[str, dict[str, Any]]:
     found["outcome.json"] = _outcome()
     found["outcome-headers.json"] = _headers("outcome-headers", _OUTCOME_HEADERS, {"ce_correlationid", "traceparent"})
     found["dead-letter-headers.json"] = _headers("dead-letter-headers", _DEAD_LETTER_HEADERS, set())
-    found["explain.json"] = {"$schema": _DIALECT, "$id": "explain.json", **explained.document()}
     found["asyncapi.json"] = asyncapi.document()
-    return found
+    return found | printed.documents(_DIALECT)
 
 
 def export(folder: Path = HERE) -> list[Path]:
     """Write every document into the folder, which is made if need be; return the files in the sequence written."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / printed.FOLDER).mkdir(parents=True, exist_ok=True)
     files = []
     for name, text in _texts().items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -50,7 +50,8 @@ def export(folder: Path = HERE) -> list[Path]:
 def stale(folder: Path = HERE) -> list[str]:
     """Return the names of files that are missing, out of date, or no longer ours; empty when all are current."""
     texts = {name: text.encode() for name, text in _texts().items()}
-    kept = {path.name: b"" if path.is_dir() else path.read_bytes() for path in folder.glob("*.json")}
+    found = [*folder.glob("*.json"), *(folder / printed.FOLDER).glob("*.json")]
+    kept = {path.relative_to(folder).as_posix(): b"" if path.is_dir() else path.read_bytes() for path in found}
     return sorted(name for name in texts.keys() | kept.keys() if texts.get(name) != kept.get(name))
 
 

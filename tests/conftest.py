@@ -17,7 +17,7 @@ from sandbox.parts.errors import PartsError
 from sandbox.parts.kafka import Kafka
 from sandbox.parts.postgres import Postgres
 from sandbox.parts.programs import Programs
-from tests.support import parts
+from tests.support import parts, printed
 from tests.support.brokerage import SandboxClient
 from tests.support.database import Databases
 from tests.support.kafka import Topics, delete_topics
@@ -70,6 +70,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
             report.sections.append((f"end of {log.parent.name}/{log.name}", "\n".join(lines)))
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Hold a test to what it is marked with: what the command line printed for it was as each schema says."""
+    printed.seen.clear()
+    yield
+    promised = {name for marker in item.iter_markers("prints") for name in marker.args}
+    assert promised <= printed.seen, f"not printed: {sorted(promised - printed.seen)}"
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,7 @@ def accounts_of(commands: Sequence[Json]) -> list[str]:
     return sorted({str(one["account_no"]) for one in commands})
 
 
+@pytest.mark.prints("pause: stopped", "pause: listed", "resume")
 def test_what_is_stopped_waits_and_goes_on_and_nothing_is_lost(
     start_worker: Callable[..., WorkerProcess],
     upstream: Upstream,

@@ -91,6 +91,7 @@ def test_a_misspelt_variable_is_told_and_does_not_stop_anything() -> None:
     assert "TIMOUT" not in done.stdout
 
 
+@pytest.mark.prints("settings show")
 def test_settings_are_shown_with_their_secrets_masked(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("an-app-secret\n")
     env = {name: value for name, value in ENV.items() if name != "LEDGER_WHALE_APP_SECRET"}
@@ -121,6 +122,7 @@ def test_a_kafka_that_is_away_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("vector", [VECTORS[1], VECTORS[-1]], ids=lambda vector: vector["name"])
+@pytest.mark.prints("whale sign")
 def test_signing_agrees_with_other_implementations(vector: dict[str, str], tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(vector["body"].encode())
@@ -165,6 +167,7 @@ def kafka_env(kafka: str, topics: Topics) -> dict[str, str]:
     return clean_env({"LEDGER_KAFKA_BOOTSTRAP_SERVERS": kafka, **topics.env()})
 
 
+@pytest.mark.prints("topics plan", "topics apply", "topics verify")
 def test_topics_are_planned_applied_and_verified(kafka: str, topics: Topics) -> None:
     env = clean_env({"LEDGER_KAFKA_BOOTSTRAP_SERVERS": kafka, **topics.env()})
 
@@ -205,6 +208,7 @@ def lines_of(*commands: object) -> str:
     return "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in commands)
 
 
+@pytest.mark.prints("send")
 def test_commands_are_sent_in_their_places_with_their_keys(
     kafka: str, topics: Topics, kafka_env: dict[str, str], tmp_path: Path
 ) -> None:

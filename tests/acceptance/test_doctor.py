@@ -49,6 +49,7 @@ def _checks(done: "subprocess.CompletedProcess[str]") -> dict[str, dict[str, Any
     return {one["check"]: one for one in json.loads(done.stdout)}
 
 
+@pytest.mark.prints("doctor")
 def test_where_all_is_in_order_every_line_says_so(
     run_cli: RunCli, worker_env: dict[str, str], applied_topics: Topics
 ) -> None:

@@ -13,62 +13,18 @@ from typing import Any
 
 import psycopg
 import pytest
-from jsonschema import Draft202012Validator
 
 from tests.integration.operate.conftest import Typed, typed
 from tests.support import QUICK, SandboxClient, WorkerProcess, new_account, new_command, wait_until
 from tests.support.upstream import Json, Upstream, temporary
 from tests.support.worker import CHECKOUT, run_worker_cli
-from worker.ledger.books import Kind
 from worker.ledger.verdicts import Request
 from worker.operate.quiet import client_of
 from worker.settings import Settings
 from worker.whale.wire import Answer
 
-
-def closed(**properties: Any) -> Json:
-    """The schema of an object that has all of these members and no others."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 NOW = "2099-01-01T00:00:00Z"
 """The end of a range is never after now, so this says now."""
-TEXT = {"type": ["string", "null"]}
-TEXTS = {"type": "array", "items": {"type": "string"}}
-COUNTS = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
-CERTIFICATE = closed(
-    format={"const": "ledger-worker/reconciliation/1"},
-    made_at={"type": "string"},
-    made_by={"type": "string"},
-    brokerage={"type": "string"},
-    account=TEXT,
-    range=closed(**{"from": {"type": "string"}, "to": {"type": "string"}}),
-    compared=TEXTS,
-    not_compared=TEXTS,
-    left_out_codes=TEXTS,
-    complete={"type": "boolean"},
-    agrees={"type": "boolean"},
-    counts=COUNTS,
-    kinds={**COUNTS, "required": [str(kind) for kind in Kind]},
-    totals={"type": "array", "items": closed(book=TEXT, unit=TEXT, ours=TEXT, theirs=TEXT, difference=TEXT)},
-    differences={
-        "type": "array",
-        "items": {
-            "type": "object",
-            "required": ["kind", "account_no"],
-            "properties": {"kind": {"enum": [str(kind) for kind in Kind]}, "account_seq": {"type": "integer"}},
-            "additionalProperties": TEXT,
-        },
-    },
-    not_read={"type": "array", "items": closed(account_no=TEXT, book=TEXT, to=TEXT, why=TEXT, **{"from": TEXT})},
-    signed_off={"anyOf": [{"type": "null"}, closed(by=TEXT, at=TEXT, reason=TEXT, audit_id=TEXT)]},
-    sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"},
-)
 WHY = ("--sign-off", "--reason", "close of the day", "--yes")
 
 
@@ -90,7 +46,6 @@ class Ground:
         done = self.cli("--account", self.account_no, "--to", NOW, "--output", "json", *arguments)
         assert done.returncode == code, f"{done.returncode}: {done.stderr}\n{done.stdout}"
         found: Json = json.loads(done.stdout)
-        Draft202012Validator(CERTIFICATE).validate(found)
         return found
 
     def named(self, *arguments: str) -> dict[str, list[Json]]:
@@ -269,6 +224,7 @@ def _runbook_can_be_followed(ground: Ground, folder: Path) -> None:
     assert "in doubt" in (folder / "day.txt").read_text()
 
 
+@pytest.mark.prints("reconcile")
 def test_every_kind_of_difference_is_named_and_nothing_is_matched_by_its_amount(ground: Ground) -> None:
     # what another client did
     foreign = ground.by_hand(

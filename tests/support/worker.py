@@ -11,6 +11,7 @@ from typing import Any
 
 from sandbox.parts.ports import free_port
 from sandbox.parts.programs import Program, Programs
+from tests.support import printed
 
 CHECKOUT = Path(__file__).parents[2]
 KEYS = {
@@ -41,8 +42,11 @@ def clean_env(settings: Mapping[str, str]) -> dict[str, str]:
 def run_worker_cli(
     *arguments: str, env: Mapping[str, str], stdin: str | None = None, deadline_s: float = _CLI_DEADLINE_S
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m worker ARGUMENTS` to its end, without a terminal; the caller looks at the exit status."""
-    return subprocess.run(
+    """Run `python -m worker ARGUMENTS` to its end, without a terminal; the caller looks at the exit status.
+
+    What it prints as JSON is as its schema says.
+    """
+    done = subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
         env=dict(env),
         cwd=CHECKOUT,
@@ -52,6 +56,8 @@ def run_worker_cli(
         timeout=deadline_s,
         check=False,
     )
+    printed.check(arguments, done.stdout)
+    return done
 
 
 class WorkerProcess:

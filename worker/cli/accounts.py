@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.frame import example
+from worker.cli.frame import example, settings_for
 from worker.cli.guard import Reason, Yes
 from worker.cli.lists import NO_MORE, Limit, found_one, print_list, print_one, read
 from worker.cli.output import Output, OutputForm
@@ -59,8 +59,11 @@ def show(account_no: AccountNo, output: Output = OutputForm.TABLE) -> None:
 
     Exit 3 when nothing is known of it. `explain ACCOUNT_NO` tells more.
     """
+    from worker.operate.doubts import doubts, parked
     from worker.store.accounts import list_day_totals, read_account_shown
-    from worker.store.listings import list_doubts, list_parked, list_timers
+    from worker.store.listings import list_timers
+
+    settings = settings_for("database")
 
     async def gather(connection: "AsyncConnection") -> list[dict[str, object]]:
         found = await read_account_shown(connection, account_no)
@@ -69,8 +72,8 @@ def show(account_no: AccountNo, output: Output = OutputForm.TABLE) -> None:
         return [
             {
                 **found,
-                "doubts": await list_doubts(connection, account_no=account_no, limit=LISTED_MAX),
-                "parked": await list_parked(connection, account_no=account_no, limit=LISTED_MAX),
+                "doubts": await doubts(connection, settings, account_no=account_no, limit=LISTED_MAX),
+                "parked": await parked(connection, account_no=account_no, limit=LISTED_MAX),
                 "timers": await list_timers(connection, account_no=account_no, limit=LISTED_MAX),
                 "used_today": await list_day_totals(connection, account_no),
             }

@@ -32,10 +32,12 @@ def list_(
     output: Output = OutputForm.TABLE,
 ) -> None:
     """List rows that were set aside, the oldest first; `behind` counts those of the same account that wait behind."""
+    from schemas.times import written
     from worker.store.outbox import list_aside
 
     found = read(lambda connection: list_aside(connection, after=after, limit=limit + 1))
-    print_list([one._asdict() for one in found], COLUMNS, output, limit, "nothing was set aside", key="outbox_id")
+    rows = [one._asdict() | {"recorded_at": written(one.recorded_at)} for one in found]
+    print_list(rows, COLUMNS, output, limit, "nothing was set aside", key="outbox_id")
 
 
 def redrive(

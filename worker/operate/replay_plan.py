@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.commands import ADJUSTMENTS, FREEZES, ORDERS
+from schemas.times import written
 from worker import clock
 from worker.errors import NothingMatchedError, TopicsError
 from worker.kafka.past import Past, open_past
@@ -54,8 +55,8 @@ class Wanted:
         """Return them for people and for the run; the ids are kept apart."""
         return {
             "partition": self.partition,
-            "from": str(self.start) if isinstance(self.start, datetime) else self.start,
-            "to": str(self.end) if isinstance(self.end, datetime) else self.end,
+            "from": written(self.start) if isinstance(self.start, datetime) else self.start,
+            "to": written(self.end) if isinstance(self.end, datetime) else self.end,
             "account": self.account_no,
             "type": self.command_type,
             "ids": None if self.ids is None else len(self.ids),

@@ -75,6 +75,7 @@ async def test_a_place_that_holds_is_nothing_to_adopt(log: Log) -> None:
     assert (done.returncode, done.stdout) == (3, "")
 
 
+@pytest.mark.prints("topics adopt")
 async def test_a_range_that_was_removed_unread_is_skipped_and_kept_in_mind(log: Log) -> None:
     log.place(next_offset=2, last_offset=1, last_digest=digest(b"1"), stopped_reason="too many refusals")
     await log.remove_before(4)

@@ -113,6 +113,7 @@ async def office(kafka: str, topics: Topics, operate_env: dict[str, str]) -> Off
     return Office({**operate_env, **topics.env(), "LEDGER_KAFKA_BOOTSTRAP_SERVERS": kafka}, kafka)
 
 
+@pytest.mark.prints("audit verify")
 async def test_every_change_is_one_row_of_one_chain_in_the_table_and_on_the_topic(office: Office) -> None:
     assert await office.holds() == {
         "table": 0,
@@ -270,6 +271,7 @@ async def test_a_missing_topic_is_said_in_a_sentence(office: Office) -> None:
     assert "topics apply" in done.stderr
 
 
+@pytest.mark.prints("audit list")
 async def test_the_list_is_paged_and_filtered_and_shows_what_was_before_and_after(office: Office) -> None:
     await office.changed(4, published=False)
     await office.change("by another", actor="ben")

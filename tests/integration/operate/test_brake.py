@@ -26,6 +26,7 @@ async def timer(desk: Desk) -> dict[str, object]:
 
 
 class TestFire:
+    @pytest.mark.prints("timers fire")
     async def test_an_adjustment_fired_before_its_hour_ends_by_command_by_that_person(self, desk: Desk) -> None:
         command_id = await desk.booked()
         done = await desk.cli("timers", "fire", str(command_id), *WHY)
@@ -109,6 +110,7 @@ class TestFire:
 
 
 class TestCancel:
+    @pytest.mark.prints("commands cancel")
     async def test_what_may_have_left_is_not_cancelled_and_the_exit_says_so(self, open_desk: OpenDesk) -> None:
         desk = open_desk(LEDGER_WHALE_KEY_LIFE_S="600")
         doubted = await desk.send("cash.freeze")
@@ -165,6 +167,7 @@ class TestCancel:
             assert (await desk.cli("commands", "cancel", *arguments, *WHY)).returncode == 2
 
 
+@pytest.mark.prints("accounts list", "accounts hold", "accounts release")
 async def test_a_held_account_is_listed_shown_and_let_go_and_all_of_it_is_in_the_audit(desk: Desk) -> None:
     assert (await desk.cli("accounts", "release", desk.account_no, *WHY)).returncode == 3
     assert (await desk.cli("accounts", "hold", desk.account_no, "--reason", "why")).returncode == 5

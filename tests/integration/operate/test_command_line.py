@@ -4,6 +4,8 @@ import json
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from tests.factories import ADJUSTMENTS_TOPIC
 from tests.integration.operate.conftest import DONE, TIMEOUT, Desk, OpenDesk
 from worker.ledger.decide import Known
@@ -12,6 +14,7 @@ WHY = ("--reason", "seen in the back office", "--yes")
 NOBODY = str(UUID(int=7))
 
 
+@pytest.mark.prints("in-doubt list", "in-doubt show", "in-doubt resolve")
 async def test_a_doubt_is_found_looked_at_and_decided(desk: Desk) -> None:
     command_id = str(await desk.parked("temp.adjust"))
     [listed] = await desk.cli_json("in-doubt", "list")
@@ -54,6 +57,7 @@ async def test_an_expiry_in_doubt_is_listed_as_such_and_decided_with_expiry(desk
     assert json.loads(done.stdout)["ended_by"] == "timer"
 
 
+@pytest.mark.prints("parked list")
 async def test_what_is_parked_is_listed_with_why_and_shown_with_what_was_tried(desk: Desk) -> None:
     command_id = str(await desk.parked("temp.adjust"))
     [listed] = await desk.cli_json("parked", "list")
@@ -66,6 +70,7 @@ async def test_what_is_parked_is_listed_with_why_and_shown_with_what_was_tried(d
     assert (await desk.cli("parked", "show", NOBODY)).returncode == 3
 
 
+@pytest.mark.prints("timers list", "timers show")
 async def test_a_timer_is_listed_until_it_ended_and_shown_afterwards(desk: Desk) -> None:
     command_id = str(await desk.booked("TA5"))
     [listed] = await desk.cli_json("timers", "list")
@@ -85,6 +90,7 @@ async def test_a_timer_is_listed_until_it_ended_and_shown_afterwards(desk: Desk)
     assert (await desk.cli("timers", "show", NOBODY)).returncode == 3
 
 
+@pytest.mark.prints("dead-letters list: groups", "dead-letters list: one by one", "dead-letters show")
 async def test_dead_letters_are_grouped_paged_and_shown_byte_for_byte(desk: Desk) -> None:
     for _ in range(3):
         await desk.read(ADJUSTMENTS_TOPIC, b"\xff{", ((b"h\xff", None), (b"trace", b"\x00a")), b"\x00key")

@@ -17,7 +17,7 @@ from worker.operate.resolve import Applied, NotApplied, Said, resolve
 from worker.store.engine import transaction
 
 OUTCOMES = "ledger.outcomes.v1"
-SCHEMA = Draft202012Validator(documents()["explain.json"], format_checker=Draft202012Validator.FORMAT_CHECKER)
+SCHEMA = Draft202012Validator(documents()["cli/explain.json"], format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 async def story_of(desk: Desk, subject: object) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.integration.operate.conftest import DONE, Desk
 
 WHY = ("--reason", "max.message.bytes is raised", "--yes")
@@ -16,6 +18,7 @@ async def set_aside(desk: Desk, count: int = 1) -> int:
     return int(first["id"])
 
 
+@pytest.mark.prints("outbox list", "outbox redrive")
 async def test_a_row_that_was_set_aside_is_listed_and_put_back_with_its_audit(desk: Desk) -> None:
     outbox_id = await set_aside(desk, 3)
     [listed] = await desk.cli_json("outbox", "list")

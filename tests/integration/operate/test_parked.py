@@ -111,6 +111,7 @@ async def test_what_was_resent_in_doubt_once_keeps_its_bytes_when_it_is_redriven
     assert {"path": turn.request.path, "body": turn.request.body} == from_first
 
 
+@pytest.mark.prints("parked discard")
 async def test_a_discarded_command_ends_as_the_path_ends_one(desk: Desk) -> None:
     command_id = await unsent(desk)
     late = await desk.send("cash.adjust", not_after="2020-01-01T00:00:00Z")
@@ -175,6 +176,7 @@ async def test_what_is_not_parked_any_more_is_refused_naming_who_decided(desk: D
         await ask(desk, clock.new_id(), Way.DISCARD)
 
 
+@pytest.mark.prints("parked redrive")
 async def test_of_several_ids_what_can_be_decided_is_and_the_rest_is_told(desk: Desk) -> None:
     first, doubtful, second = await unsent(desk), await desk.parked("temp.adjust"), await unsent(desk)
     nobody = str(clock.new_id())

@@ -63,6 +63,7 @@ async def headers_of(desk: Desk, dead_letter_id: UUID) -> dict[str, str]:
     return {name.decode(): (value or b"").decode() for name, value in unpack_headers(bytes(row["headers"]))}
 
 
+@pytest.mark.prints("dead-letters redrive: preview", "dead-letters redrive: done")
 async def test_what_was_quarantined_is_taken_in_its_sequence_and_once(desk: Desk) -> None:
     sent = await quarantined(desk, 5)
     before = await desk.rows("SELECT * FROM offsets")
@@ -102,6 +103,7 @@ async def test_a_redriven_record_keeps_its_bytes_and_its_outcome_names_its_place
     assert source == {"topic": ADJUSTMENTS_TOPIC, "partition": desk.partition, "offset": 0}
 
 
+@pytest.mark.prints("dead-letters seen")
 async def test_what_is_still_malformed_is_a_dead_letter_again_under_its_id_and_counted(desk: Desk) -> None:
     await desk.read(ADJUSTMENTS_TOPIC, b"{")
     [dead_letter_id] = await ids(desk)
@@ -274,6 +276,7 @@ async def test_a_range_and_a_file_choose_and_what_is_unknown_is_told(desk: Desk,
     assert await places(desk) == [*sent[1:3], sent[0], sent[3]]
 
 
+@pytest.mark.prints("dead-letters ignore")
 async def test_a_group_leaves_out_what_is_ignored_and_a_named_one_is_put_back_all_the_same(desk: Desk) -> None:
     await quarantined(desk, 2)
     first, second = await ids(desk)

@@ -78,6 +78,7 @@ async def test_a_plan_says_of_every_record_what_it_would_be_today_and_changes_no
     assert "recover" in table.stderr
 
 
+@pytest.mark.prints("replay plan", "replay run")
 async def test_what_adopt_passed_over_is_fed_once_in_its_sequence_and_is_known_afterwards(history: History) -> None:
     done = history.command()
     await history.write(done, history.command())
@@ -184,6 +185,7 @@ async def test_a_plan_that_no_longer_holds_says_so_and_feeds_nothing(history: Hi
     assert len(await history.positions()) == (2 if change == "retention" else 1)
 
 
+@pytest.mark.prints("replay status")
 async def test_a_run_that_is_killed_goes_on_where_it_was_and_two_at_once_are_one(history: History) -> None:
     commands = [history.command() for _ in range(60)]
     await history.write(history.command(), *commands)
@@ -245,6 +247,7 @@ async def test_what_cannot_be_asked_is_a_usage_error_and_what_is_away_is_one_sen
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
 
 
+@pytest.mark.prints("replay list")
 async def test_plans_are_listed_by_the_page_however_many_there_are(history: History) -> None:
     await history.do("""
         INSERT INTO replay_plans (plan_id, planned_at, actor, topic, filters, ranges, classes, records, to_feed, forgotten)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from typer.testing import CliRunner
 
+from tests.support import printed
 from worker.__main__ import exit_code
 from worker.cli.app import build
 from worker.errors import LedgerWorkerError
@@ -21,8 +22,9 @@ class Typed:
 
 
 async def typed(env: Mapping[str, str], *arguments: str) -> Typed:
-    """Run `ledger-worker ARGUMENTS` in this process, as its entry does, with nobody to ask."""
+    """Run `ledger-worker ARGUMENTS` in this process, as its entry does, with nobody to ask; JSON is as its schema says."""
     done = await asyncio.to_thread(CliRunner().invoke, build(), list(arguments), env=env)
+    printed.check(arguments, done.stdout)
     if isinstance(done.exception, LedgerWorkerError):
         return Typed(exit_code(done.exception), done.stdout, f"{done.stderr}{done.exception}")
     if done.exception is not None and not isinstance(done.exception, SystemExit):

@@ -25,7 +25,15 @@ def test_a_stale_or_foreign_document_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "outcome.json").write_text("{}")
     (tmp_path / "foreign.json").write_text("{}")
     (tmp_path / "order.place.json").unlink()
-    assert stale(tmp_path) == ["foreign.json", "order.place.json", "outcome.json"]
+    (tmp_path / "cli" / "explain.json").unlink()
+    (tmp_path / "cli" / "no.such.json").write_text("{}")
+    assert stale(tmp_path) == [
+        "cli/explain.json",
+        "cli/no.such.json",
+        "foreign.json",
+        "order.place.json",
+        "outcome.json",
+    ]
 
 
 def test_every_document_but_the_asyncapi_one_is_a_json_schema() -> None:
