@@ -168,7 +168,9 @@ async def test_what_a_person_edited_is_told_under_both_ids_with_who_why_and_wher
     place = f"{ADJUSTMENTS_TOPIC}[{desk.partition}] offset 0"
     assert names(story) == ["record.produced", "record.read", "check.refused", "record.edited", "lane.placed"]
     assert detail(story, "record.read") == f"{place}: refused, as command {old}"
-    told = f"ann edited the record at {place} and put it back as this command: the point was lost; accepted; dead letter: "
+    told = (
+        f"ann edited the record at {place} and put it back as this command: the point was lost; accepted; dead letter: "
+    )
     assert detail(story, "record.edited") == f"{told}ledger-worker dead-letters show {row['dead_letter_id']}"
     assert "edited" in (await desk.cli("explain", new["command_id"])).stdout
     before = await story_of(desk, old)
