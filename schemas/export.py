@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from schemas import asyncapi, codes, dead_letters, explained
+from schemas import asyncapi, audit_record, codes, dead_letters, explained
 from schemas.commands import MODELS
 from schemas.outcomes import Outcome, OutcomeType
 
@@ -32,6 +32,7 @@ def documents() -> dict[str, dict[str, Any]]:
     found["outcome.json"] = _outcome()
     found["outcome-headers.json"] = _headers("outcome-headers", _OUTCOME_HEADERS, {"ce_correlationid", "traceparent"})
     found["dead-letter-headers.json"] = _headers("dead-letter-headers", _DEAD_LETTER_HEADERS, set())
+    found["audit-record.json"] = {"$schema": _DIALECT, "$id": "audit-record.json", **audit_record.document()}
     found["explain.json"] = {"$schema": _DIALECT, "$id": "explain.json", **explained.document()}
     found["asyncapi.json"] = asyncapi.document()
     return found
