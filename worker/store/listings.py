@@ -136,12 +136,15 @@ async def list_timers(
     """
     due_at = await _of_last(connection, "SELECT due_at FROM timers", after)
     statement = text("""
+        WITH page AS MATERIALIZED (
+            SELECT t.* FROM timers t
+            WHERE (CAST(:account_no AS text) IS NULL OR t.account_no = :account_no)
+              AND (NOT :overdue OR t.due_at <= now())
+              AND (CAST(:due_at AS timestamptz) IS NULL OR (t.due_at, t.command_id) > (:due_at, :after))
+            ORDER BY t.due_at, t.command_id LIMIT :limit
+        )
         SELECT t.command_id, t.account_no, a.adjust_no, t.kind, t.state, t.due_at, t.wake_at, t.due_at <= now() AS overdue
-        FROM timers t JOIN temp_adjustments a USING (command_id)
-        WHERE (CAST(:account_no AS text) IS NULL OR t.account_no = :account_no)
-          AND (NOT :overdue OR t.due_at <= now())
-          AND (CAST(:due_at AS timestamptz) IS NULL OR (t.due_at, t.command_id) > (:due_at, :after))
-        ORDER BY t.due_at, t.command_id LIMIT :limit
+        FROM page t JOIN temp_adjustments a USING (command_id) ORDER BY t.due_at, t.command_id
     """)
     given = {"account_no": account_no, "overdue": overdue, "due_at": due_at, "after": after, "limit": limit}
     return all_shown((await connection.execute(statement, given)).mappings())
