@@ -12,7 +12,6 @@ class Advice(StrEnum):
     """What upstream does next."""
 
     NEW_ID = "new id: correct it, or decide anew, and send it under a new `command_id`"
-    SAME_ID = "same id: send the very same command again, it was never read"
     WAIT = "wait: another event follows by itself"
     CALL_US = "call us: a person must look"
     NOTHING = "nothing: what was asked for is already so"

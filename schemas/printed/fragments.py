@@ -72,6 +72,8 @@ def either(**shapes: Schema) -> Schema:
     return {"anyOf": [{"title": title.replace("_", " "), **shape} for title, shape in shapes.items()]}
 
 
+NTH = told(COUNT, "which of its kind it is, from 1: of many only the first few and the last are there")
+LEFT_OUT = told(COUNTS, "by kind, how many lie between those that are there")
 OPERATION = one_of(CommandType)
 PLACE: dict[str, Schema] = {"topic": TOPIC, "partition": COUNT, "offset": COUNT}
 PUBLISHED: dict[str, Schema] = {

@@ -7,6 +7,7 @@ from schemas.printed.fragments import (
     AMOUNT,
     AMOUNT_OF,
     COUNT,
+    COUNTS,
     FLAG,
     ID,
     INSTANT,
@@ -70,8 +71,11 @@ _COMMAND: dict[str, Schema] = {
             "event": told(TEXT, "such as record.read, write.began, person.decided"),
             "detail": TEXT,
             "data": told(OBJECT, "the row it was told from"),
+            "series": told(maybe(TEXT), "what it is one of many of, if of any"),
+            "nth": told(COUNT, "which of its series, from 1; 0 outside of any"),
         }
     ),
+    "left_out": told(COUNTS, "by series, how many lie between those that are there"),
 }
 _NEXT: dict[str, Schema] = {
     "command_id": ID,

@@ -9,6 +9,8 @@ from schemas.printed.fragments import (
     FLAG,
     ID,
     INSTANT,
+    LEFT_OUT,
+    NTH,
     NUMBER,
     OBJECT,
     OPERATION,
@@ -26,6 +28,7 @@ from schemas.printed.fragments import (
 
 ATTEMPT: dict[str, Schema] = {
     "kind": one_of(states.ATTEMPT),
+    "nth": NTH,
     "number": told(COUNT, "1, 2, 3, … of its kind"),
     "operation": OPERATION,
     "opened_at": INSTANT,
@@ -49,11 +52,13 @@ ATTEMPT: dict[str, Schema] = {
 }
 EVIDENCE: dict[str, Schema] = {
     "kind": told(TEXT, "person, or of which look"),
+    "nth": NTH,
     "recorded_at": INSTANT,
     "actor": maybe(TEXT),
     "reason": maybe(TEXT),
     "detail": OBJECT,
 }
+_LEFT_OUT = {"attempts_left_out": LEFT_OUT, "evidence_left_out": LEFT_OUT}
 DOUBT: dict[str, Schema] = {
     "command_id": ID,
     "account_no": ACCOUNT,
@@ -124,7 +129,7 @@ _DECIDED: dict[str, Schema] = {"command_id": ID, "account_no": ACCOUNT, "decided
 
 COMMANDS: dict[str, Schema] = {
     "in-doubt list": rows(DOUBT),
-    "in-doubt show": an(DOUBT | {"attempts": rows(ATTEMPT), "evidence": rows(EVIDENCE)}),
+    "in-doubt show": an(DOUBT | {"attempts": rows(ATTEMPT), "evidence": rows(EVIDENCE), **_LEFT_OUT}),
     "in-doubt resolve": an(
         {
             **_DECIDED,
@@ -141,13 +146,15 @@ COMMANDS: dict[str, Schema] = {
         },
     ),
     "parked list": rows(PARKED),
-    "parked show": an(PARKED | {"attempts_made": rows(ATTEMPT), "evidence": rows(EVIDENCE)}),
+    "parked show": an(PARKED | {"attempts_made": rows(ATTEMPT), "evidence": rows(EVIDENCE), **_LEFT_OUT}),
     "parked redrive": listed(
         an({**_DECIDED, "state": is_("queued"), "position": told(NUMBER, "its new place in the lane")})
     ),
     "parked discard": listed(an({**_DECIDED, "state": is_("rejected"), "code": is_("DISCARDED")})),
     "timers list": rows(TIMER),
-    "timers show": an(ADJUSTMENT | {"expiry_attempts": told(rows(ATTEMPT), "the calls to end it")}),
+    "timers show": an(
+        ADJUSTMENT | {"expiry_attempts": told(rows(ATTEMPT), "the calls to end it"), "attempts_left_out": LEFT_OUT}
+    ),
     "timers fire": an(
         {
             "command_id": ID,

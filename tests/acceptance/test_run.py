@@ -41,7 +41,10 @@ def test_what_keeps_it_from_starting_is_one_sentence_without_a_secret(
                 env | {"LEDGER_WHALE_BASE_URL": "http://brokerage.example"},
                 ("LEDGER_WHALE_BASE_URL", "LEDGER_WHALE_ALLOW_HTTP"),
             ),
-            "a topic missing": (env | {"LEDGER_TOPIC_ORDERS": "no.such.topic"}, ("no.such.topic", "topics")),
+            "topics missing": (
+                env | {"LEDGER_TOPIC_ORDERS": "no.such.topic", "LEDGER_TOPIC_AUDIT": "no.such.audit"},
+                ("topic no.such.topic does not exist", "topic no.such.audit does not exist", "topics"),
+            ),
             "a database without tables": (env | {"LEDGER_DATABASE_URL": unmigrated}, ("ledger-worker migrate",)),
             "a database of a later release": (env | {"LEDGER_DATABASE_URL": from_the_future}, ("9999",)),
             "Kafka away": (env | {"LEDGER_KAFKA_BOOTSTRAP_SERVERS": NOBODY}, ("Kafka", NOBODY)),

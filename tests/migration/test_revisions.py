@@ -89,6 +89,11 @@ SAMPLES: dict[str, str] = {
         INSERT INTO doubts_seen VALUES ('order.place', now());
         INSERT INTO day_totals VALUES (current_date, 'A2', 'cash.adjust', 'USD', 1.5);
     """,
+    "0008": """
+        INSERT INTO outcomes (event_id, account_no, account_seq, type, command_id, recorded_at, value, headers)
+            VALUES ('33333333-7425-40de-944b-e07fc1f90ae7', 'A2', 1, 'command.duplicate',
+                    '11111111-7425-40de-944b-e07fc1f90ae7', now(), '\\x', '\\x');
+    """,
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published
 

@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 WIDTH = 110
-CALLS_MAX = 3
+SHOWN_MAX = 3
 LISTED_MAX = 5
+DECISION = "person.decided"
+SERIES = {
+    "write": "calls",
+    "expiry": "calls to end it",
+    "look": "looks",
+    "look.shown": "looks that showed something",
+    DECISION: "decisions",
+}
 LABELS = {
     "record.produced": "produced",
     "record.read": "record",
+    "record.edited": "edited",
+    "record.redriven": "put back",
     "check.passed": "check",
     "check.refused": "refused",
     "lane.placed": "lane",
@@ -132,7 +142,7 @@ def _waiting(story: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _events(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Give a line or more for each event, with the day wherever it changes; of many calls only the first and the last."""
+    """Give a line or more for each event, with the day wherever it changes; of many alike only the first and the last."""
     day = ""
     for event in _without_the_middle(events):
         date, _, hour = event["at"].partition("T")
@@ -144,15 +154,31 @@ def _events(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _without_the_middle(events: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    numbers = [e["data"]["number"] for e in events if e["event"] == "write.began"]
-    left_out = set(numbers[1:-2]) if len(numbers) > CALLS_MAX else set()
-    told = False
+    """Leave out of each series what lies between the first and the last two, and say how many; decisions are all told."""
+    read: dict[str, set[int]] = {}
     for event in events:
-        if event["event"] in ("write.began", "write.ended") and event["data"]["number"] in left_out:
-            if not told:
-                yield {"at": event["at"], "event": "…", "detail": f"{len(left_out)} more calls; --output json has all"}
-            told = True
-        else:
+        read.setdefault(event["series"], set()).add(event["nth"])
+    shown = {
+        series: nths if series == DECISION or max(nths) <= SHOWN_MAX else {1, max(nths) - 1, max(nths)}
+        for series, nths in read.items()
+    }
+    reached: dict[str, int] = {}
+    told: set[str] = set()
+    for event in events:
+        series, nth = event["series"], event["nth"]
+        if series is None:
+            yield event
+            continue
+        is_gap = nth not in shown[series] or nth > reached.get(series, 0) + 1
+        if is_gap and series not in told:
+            told.add(series)
+            kept = len(read[series]) - len(shown[series])
+            count = max(read[series]) - len(shown[series])
+            has = "them" if kept == count else f"{kept} of them"
+            what = f"{count} more {SERIES.get(series, series)}; --output json has {has}"
+            yield {"at": event["at"], "event": "…", "detail": what}
+        if nth in shown[series]:
+            reached[series] = nth
             yield event
 
 

@@ -118,16 +118,19 @@ def list_(
 def show(command_id: CommandId, output: Output = OutputForm.TABLE) -> None:
     """Show one doubt: what was sent, what is known, and from when on it may be decided. Exit 3 when there is none."""
     from worker.operate.doubts import doubts
-    from worker.store.listings import list_attempts, list_evidence
+    from worker.store.kept import left_out_of, list_attempts, list_evidence
 
     settings = settings_for("database")
 
     async def gather(connection: "AsyncConnection") -> list[dict[str, object]]:
+        attempts, evidence = await list_attempts(connection, command_id), await list_evidence(connection, command_id)
         return [
             {
                 **doubt,
-                "attempts": await list_attempts(connection, command_id),
-                "evidence": await list_evidence(connection, command_id),
+                "attempts": attempts,
+                "evidence": evidence,
+                "attempts_left_out": left_out_of(attempts),
+                "evidence_left_out": left_out_of(evidence),
             }
             for doubt in await doubts(connection, settings, command_id=command_id, limit=2)
         ]

@@ -71,12 +71,13 @@ def show(
 ) -> None:
     """Show one parked command, why it is parked, and all that was tried. Exit 3 when it is not parked."""
     from worker.operate.doubts import parked
-    from worker.store.listings import list_attempts, list_evidence
+    from worker.store.kept import left_out_of, list_attempts, list_evidence
 
     async def gather(connection: "AsyncConnection") -> list[dict[str, object]]:
         found = await parked(connection, command_id=command_id, limit=1)
         attempts, evidence = await list_attempts(connection, command_id), await list_evidence(connection, command_id)
-        return [{**one, "attempts_made": attempts, "evidence": evidence} for one in found]
+        more = {"attempts_left_out": left_out_of(attempts), "evidence_left_out": left_out_of(evidence)}
+        return [{**one, "attempts_made": attempts, "evidence": evidence, **more} for one in found]
 
     found = read(gather)
     found_one(found, f"{command_id} is not parked; see `ledger-worker explain {command_id}`")

@@ -55,7 +55,7 @@ def send(
     ] = False,
     output: Output = OutputForm.JSON,
 ) -> None:
-    """Publish commands, each to the topic of its type and keyed by its account, in the order of the lines.
+    """Publish commands, each to the topic of its type and keyed by its account, in the sequence of the lines.
 
     Every line is checked first: one wrong line, and nothing is sent. Prints how many were sent to each topic.
     With --unchecked a line without a readable type goes to the adjustments topic, one without an account has no key.

@@ -53,12 +53,14 @@ def show(
     output: Output = OutputForm.TABLE,
 ) -> None:
     """Show one temporary adjustment, its timer or who ended it, and each call to end it. Exit 3 when there is none."""
-    from worker.store.listings import list_attempts, read_adjustment
+    from worker.store.kept import left_out_of, list_attempts
+    from worker.store.listings import read_adjustment
 
     async def gather(connection: "AsyncConnection") -> list[dict[str, object]]:
         found = await read_adjustment(connection, command_id)
         attempts = await list_attempts(connection, command_id, expiry=True)
-        return [{**one, "expiry_attempts": attempts} for one in found]
+        more = {"expiry_attempts": attempts, "attempts_left_out": left_out_of(attempts)}
+        return [{**one, **more} for one in found]
 
     found = read(gather)
     found_one(found, f"{command_id} has booked no temporary adjustment")

@@ -23,11 +23,12 @@ class Would(StrEnum):
     ENDED = "ended"
     CONFLICT = "conflict"
     TAKEN = "taken"
+    FORGOTTEN = "forgotten"
     OTHER_TOPIC = "other_topic"
     DONE = "done"
 
 
-GUARDED = frozenset({Would.ENDED, Would.CONFLICT, Would.TAKEN, Would.OTHER_TOPIC})
+GUARDED = frozenset({Would.ENDED, Would.CONFLICT, Would.TAKEN, Would.FORGOTTEN, Would.OTHER_TOPIC})
 """What the guard refuses: nothing of it is changed."""
 BACK = frozenset({Would.REFUSED, Would.MALFORMED, Would.QUARANTINED})
 """What would be a dead letter again."""
@@ -48,14 +49,26 @@ class Foreseen(NamedTuple):
     why: str
 
 
-def foresee(*, taken: bool, judged: Judged, uses: Mapping[UUID, IdUse], edited_from: Judged | None = None) -> Foreseen:
+def foresee(
+    *,
+    taken: bool,
+    judged: Judged,
+    uses: Mapping[UUID, IdUse],
+    edited_from: Judged | None = None,
+    forgotten: str | None = None,
+) -> Foreseen:
     """Say what a record that was not taken would become; `uses` says what ids stand for already.
+
+    `forgotten` says who put it back before the database was restored: it may have been sent, under whichever id.
 
     `edited_from` is the judgement of what was read, where `judged` is that of a person's edit: it must be right, under
     the record's own id while nothing has used that, else under one that nothing has used.
     """
     if taken:
         return Foreseen(Would.TAKEN, "it was taken already")
+    if forgotten is not None:
+        told = "before the database was restored, which has forgotten it: it may have been sent"
+        return Foreseen(Would.FORGOTTEN, f"{forgotten}, {told}; see the runbook of a restored database")
     match judged:
         case Malformed():
             return Foreseen(Would.MALFORMED, judged.message)

@@ -2,17 +2,29 @@
 
 import json
 import re
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from schemas.outcomes import OutcomeType
 from worker.errors import NothingMatchedError
 from worker.operate.doubts import amount_of, doubts, parked
 from worker.operate.standing import Waits, summary_of, summary_of_account, waits_of, waits_of_lane
-from worker.operate.story import of_adjustment, of_attempts, of_evidence, of_outcomes, of_place, of_records
+from worker.operate.story import (
+    Repeats,
+    of_adjustment,
+    of_attempts,
+    of_evidence,
+    of_outcomes,
+    of_place,
+    of_records,
+    of_redrives,
+)
 from worker.settings import Settings
-from worker.store.listings import list_attempts, list_evidence, list_last_outcomes, list_outcomes, read_adjustment
+from worker.store.kept import left_out, list_attempts, list_evidence, list_last_outcomes, list_outcomes
+from worker.store.listings import read_adjustment
 from worker.store.shown import Shown
 from worker.store.stories import (
     find_numbered,
@@ -22,6 +34,7 @@ from worker.store.stories import (
     read_lane,
     read_open_adjustments,
     read_records,
+    read_redrives,
     read_waiting,
 )
 
@@ -53,9 +66,11 @@ async def explain_command(connection: AsyncConnection, command_id: UUID, setting
     identity = await read_identity(connection, command_id)
     if identity is None:
         return None
-    outcomes = await list_outcomes(connection, command_id=command_id)
+    outcomes = await list_outcomes(connection, command_id)
     told = [json.loads(outcome["value"]) for outcome in outcomes]
     records = await read_records(connection, command_id, _places(identity, told))
+    letters = [record["dead_letter_id"] for record in records if record["dead_letter_id"] is not None]
+    redrives = await read_redrives(connection, command_id, letters, LISTED_MAX)
     attempts = await list_attempts(connection, command_id)
     evidence = await list_evidence(connection, command_id)
     adjustment = next(iter(await read_adjustment(connection, command_id)), None)
@@ -64,7 +79,8 @@ async def explain_command(connection: AsyncConnection, command_id: UUID, setting
     if identity["accepted_at"] is not None and not any(e["detail"].get("position") for e in evidence):
         before = await read_before(connection, identity["account_no"], identity["position"], identity["accepted_at"])
     events = [
-        *of_records(records, identity),
+        *of_records(records, identity, _repeats(outcomes, told)),
+        *of_redrives(redrives, records, identity),
         *of_place(identity, before, attempts),
         *of_attempts(attempts),
         *of_evidence(evidence),
@@ -79,10 +95,8 @@ async def explain_command(connection: AsyncConnection, command_id: UUID, setting
         "amount": amount_of(identity["payload"]),
         **_waiting(waits),
         "adjustment": adjustment,
-        "events": [
-            {"at": e.at, "event": e.event, "detail": e.detail, "data": e.data}
-            for e in sorted(events, key=lambda e: e.at)
-        ],
+        "events": [asdict(event) for event in sorted(events, key=lambda e: e.at)],
+        "left_out": left_out((event.series, event.nth) for event in events if event.series),
     }
 
 
@@ -124,6 +138,15 @@ def _waiting(waits: Waits) -> Shown:
 def _without_value(outcome: Shown) -> Shown:
     error = json.loads(outcome["value"])["error"]
     return {name: value for name, value in outcome.items() if name != "value"} | {"code": error and error["code"]}
+
+
+def _repeats(outcomes: list[Shown], told: list[dict[str, Any]]) -> Repeats:
+    """Say which records only repeat the command, by the sources of what was told of them."""
+    return {
+        (value["source"]["topic"], value["source"]["partition"], value["source"]["offset"]): (row["type"], row["nth"])
+        for row, value in zip(outcomes, told, strict=True)
+        if row["type"] in (OutcomeType.DUPLICATE, OutcomeType.CONFLICTED)
+    }
 
 
 def _places(identity: Shown, told: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from worker.store.adoptions import read_now
 from worker.store.audit import Action, note
 from worker.store.engine import transaction
 from worker.store.facts import Facts
+from worker.store.forgotten import read_forgotten_redrives
 from worker.store.redrive import (
     FIRST,
     Candidate,
@@ -123,7 +124,12 @@ class _Judge:
             found = [edited_candidate(one.letter, one.record.value or b"", self._topics, uses) for one in found]
             candidates |= {one.letter.dead_letter_id: one for one in found}
             uses |= await read_uses(connection, found)
-        return [(one, at, self._foreseen(one, at, uses)) for one in letters for at in [candidates[one.dead_letter_id]]]
+        forgotten = await read_forgotten_redrives(connection, candidates)
+        return [
+            (one, at, self._foreseen(one, at, uses, forgotten))
+            for one in letters
+            for at in [candidates[one.dead_letter_id]]
+        ]
 
     def _candidate(self, letter: Letter) -> Candidate | None:
         if letter.record.topic not in self._topics:
@@ -132,10 +138,12 @@ class _Judge:
             return edited_candidate(letter, self._wanted.edits[letter.dead_letter_id], self._topics)
         return Candidate(letter, letter.record, check(letter.record, self._topics))
 
-    def _foreseen(self, letter: Letter, candidate: Candidate | None, uses: Mapping[UUID, Any]) -> Foreseen:
+    def _foreseen(
+        self, letter: Letter, candidate: Candidate | None, uses: Mapping[UUID, Any], forgotten: Mapping[UUID, str]
+    ) -> Foreseen:
         if candidate is None:
             return Foreseen(Would.OTHER_TOPIC, f"{letter.record.topic} is none of the command topics of the settings")
-        return foresee_one(candidate, uses)
+        return foresee_one(candidate, uses, forgotten)
 
 
 async def preview(engine: AsyncEngine, settings: Settings, wanted: Wanted) -> Preview:

@@ -27,6 +27,7 @@ from worker.store.audit import Action, note
 from worker.store.engine import transaction
 from worker.store.facts import Facts
 from worker.store.feed import feed_batch
+from worker.store.forgotten import read_forgotten_feeds
 from worker.store.inbox import Judged, Options
 from worker.store.offsets import read_positions
 from worker.store.replays import (
@@ -36,7 +37,6 @@ from worker.store.replays import (
     begin_run,
     move_run,
     only_run,
-    read_forgotten_feeds,
     read_plan,
     read_run,
 )

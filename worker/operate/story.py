@@ -1,7 +1,7 @@
 """What happened to a command, one event after the other: rows as they are kept become sentences."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,28 +15,53 @@ ANSWER_CHARS_MAX = 240
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, when, and what a person needs to know of it; `data` is all that is kept."""
+    """Something that happened, when, and what a person needs to know of it; `data` is all that is kept.
+
+    `series` names what may come any number of times, of which this is the `nth`; what lies between may be left out.
+    """
 
     at: str
     event: str
     detail: str
     data: Shown
+    series: str | None = None
+    nth: int = 0
 
 
-def of_records(records: list[Shown], identity: Shown) -> Iterator[Event]:
+Repeats = Mapping[tuple[str, int, int], tuple[str, int]]
+"""By topic, partition and offset the records that only repeat a command: the series of their outcome, and which of it."""
+
+
+def of_records(records: list[Shown], identity: Shown, repeats: Repeats) -> Iterator[Event]:
     """Tell where each record lay that named the command, and what the check said of it."""
     for record in records:
+        series = repeats.get((record["topic"], record["partition"], record["offset"]), (None, 0))
         place = f"{record['topic']}[{record['partition']}] offset {record['offset']}"
-        yield Event(record["produced_at"], "record.produced", place, {})
-        yield Event(record["read_at"], "record.read", f"{place}: {record['disposition']}", record)
+        other = record["command_id"] if record["command_id"] != identity["command_id"] else None
+        named = f", as command {other}" if other else ""
+        yield Event(record["produced_at"], "record.produced", place, {}, *series)
+        yield Event(record["read_at"], "record.read", f"{place}: {record['disposition']}{named}", record, *series)
         if record["disposition"] == "accepted":
             detail = f"key, topic and type, every field and amount: nothing wrong, for account {identity['account_no']}"
-            yield Event(record["read_at"], "check.passed", detail, {})
+            yield Event(record["read_at"], "check.passed", detail, {}, *series)
         elif record["dead_letter_id"] is not None:
             field = f" ({record['field']})" if record["field"] else ""
             detail = f"{record['code'] or record['dead_letter_reason']}{field}: {record['message']}"
             see = f"ledger-worker dead-letters show {record['dead_letter_id']}"
-            yield Event(record["read_at"], "check.refused", f"{detail}; dead letter: {see}", {})
+            yield Event(record["read_at"], "check.refused", f"{detail}; dead letter: {see}", {}, *series)
+
+
+def of_redrives(redrives: list[Shown], records: list[Shown], identity: Shown) -> Iterator[Event]:
+    """Tell who put a dead letter back, as it was or with other bytes, why, and what became of it."""
+    places = {one["dead_letter_id"]: f"{one['topic']}[{one['partition']}] offset {one['offset']}" for one in records}
+    for one in redrives:
+        what = f"the record at {places[one['dead_letter_id']]}"
+        own = one["command_id"] == identity["command_id"]
+        name = "this command" if own else f"command {one['command_id']}"
+        how = f"edited {what} and put it back as {name}" if one["edited"] else f"put {what} back"
+        see = f"dead letter: ledger-worker dead-letters show {one['dead_letter_id']}"
+        told = f"{one['actor']} {how}: {one['reason']}; {one['disposition']}; {see}"
+        yield Event(one["redriven_at"], "record.edited" if one["edited"] else "record.redriven", told, one)
 
 
 def of_place(identity: Shown, before: Shown | None, attempts: list[Shown]) -> Iterator[Event]:
@@ -61,19 +86,20 @@ def of_attempts(attempts: list[Shown]) -> Iterator[Event]:
         kind = attempt["kind"]
         request = tuple(attempt[name] for name in ("method", "path", "query", "body"))
         head = f"{attempt['operation']} {'look' if kind == 'look' else 'call'} {attempt['number']}"
+        series = kind, attempt["nth"]
         if kind == "look":
-            yield Event(attempt["opened_at"], "look.began", f"{head} began", {})
+            yield Event(attempt["opened_at"], "look.began", f"{head} began", {}, *series)
         elif attempt["method"]:
             query = f"?{attempt['query']}" if attempt["query"] else ""
             told = f"{head}: {attempt['method']} {attempt['path']}{query} {_spaced(attempt['body'] or '')}".rstrip()
             if sent.get(kind) == request:
                 told = f"{head}: the same request again, to the byte"
             sent[kind] = request
-            yield Event(attempt["opened_at"], f"{kind}.began", told, attempt)
+            yield Event(attempt["opened_at"], f"{kind}.began", told, attempt, *series)
         else:
-            yield Event(attempt["opened_at"], f"{kind}.began", f"{head}: what was sent is forgotten", attempt)
+            yield Event(attempt["opened_at"], f"{kind}.began", f"{head}: what was sent is forgotten", attempt, *series)
         if attempt["reported_at"] is not None:
-            yield Event(attempt["reported_at"], f"{kind}.ended", f"{head}: {_came_back(attempt)}", attempt)
+            yield Event(attempt["reported_at"], f"{kind}.ended", f"{head}: {_came_back(attempt)}", attempt, *series)
 
 
 def _came_back(attempt: Shown) -> str:
@@ -103,9 +129,10 @@ def of_evidence(evidence: list[Shown]) -> Iterator[Event]:
             place = f"; place {detail['position']} now" if detail.get("position") else ""
             checked = f"; {detail['checked']}" if detail.get("checked") else ""
             told = f"{one['actor']} decided {word} of the {detail.get('of')}: {one['reason']}{place}{checked}"
-            yield Event(one["recorded_at"], "person.decided", told, one)
+            yield Event(one["recorded_at"], "person.decided", told, one, "person.decided", one["nth"])
         else:
-            yield Event(one["recorded_at"], f"{one['kind']}.shown", str(detail.get("note", detail)), one)
+            name, note = f"{one['kind']}.shown", str(detail.get("note", detail))
+            yield Event(one["recorded_at"], name, note, one, name, one["nth"])
 
 
 def of_adjustment(adjustment: Shown | None) -> Iterator[Event]:
@@ -128,12 +155,14 @@ def of_outcomes(outcomes: list[Shown], told: list[dict[str, Any]], topic: str) -
         why = f": {error['code']}, {error['message']}" if error else ""
         by = f", decided by {value['decided_by']}" if value["decided_by"] else ""
         head = f"{outcome['type']} (account_seq {outcome['account_seq']})"
-        yield Event(outcome["recorded_at"], "outcome.recorded", f"{head}{why}{by}", value)
+        series = outcome["type"], outcome["nth"]
+        yield Event(outcome["recorded_at"], "outcome.recorded", f"{head}{why}{by}", value, *series)
         if outcome["published_at"] is not None:
             where = f"{topic}[{outcome['published_partition']}] offset {outcome['published_offset']}"
-            yield Event(outcome["published_at"], "outcome.published", f"{head} at {where}", {})
+            yield Event(outcome["published_at"], "outcome.published", f"{head} at {where}", {}, *series)
         elif outcome["set_aside_reason"]:
-            yield Event(outcome["recorded_at"], "outcome.set_aside", f"{head}: {outcome['set_aside_reason']}", {})
+            told_why = f"{head}: {outcome['set_aside_reason']}"
+            yield Event(outcome["recorded_at"], "outcome.set_aside", told_why, {}, *series)
 
 
 def _spaced(text: str) -> str:

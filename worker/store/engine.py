@@ -18,18 +18,22 @@ from worker.store.arrays import Rows, arrays
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
+PATIENCE_MS = 5_000
+"""A person's command waits so much longer for a lock than Postgres lets a frozen worker keep it."""
 CONNECT_TIMEOUT_S = 5
 DATA_CLASSES = ("22", "23", "54")
 """SQLSTATE classes that blame the rows: data exception, integrity violation, program limit."""
 UNKNOWN_NAMES = ("42P01", "42703")
 """SQLSTATEs that blame the revision: no such table, no such column."""
 NO_RIGHT = "42501"
+LOCKED = "55P03"
 BUSY_CLASSES = ("25", "40", "53", "55")
 """Those that blame the moment: a server that only reads after a failover, a serialization, resources, a lock."""
 
 
-def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
+def create_engine(url: str, *, pool_size: int = 8, lock_timeout_ms: int | None = None) -> AsyncEngine:
     """Make the engine for `postgresql://` URLs; it connects when first used."""
+    lock_timeout_ms = lock_timeout_ms or LOCK_TIMEOUT_MS
     return create_async_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         pool_size=pool_size,
@@ -45,7 +49,7 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 15_000,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={lock_timeout_ms}"
             f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
             " -c synchronous_commit=on -c timezone=UTC -c jit=off",
         },
@@ -97,6 +101,9 @@ def _meaning(error: Exception, cause: BaseException | None, *, lost: bool = Fals
     state = getattr(cause, "sqlstate", None) or ""
     if state.startswith(DATA_CLASSES) or isinstance(cause, psycopg.DataError):
         return DataRefusedError(f"Postgres refuses the rows: {_line(_primary(cause))}")
+    if state == LOCKED:
+        limit = f"one that is frozen or cut off lets go after {IDLE_IN_TRANSACTION_TIMEOUT_MS // 1000} s at most"
+        return PartUnavailableError(f"somebody else keeps what must be locked in Postgres; {limit}: try again then")
     if lost or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) or state[:2] in ("08", "57"):
         return PartUnavailableError(f"Postgres does not answer: {_line(cause)}")
     if state[:2] in BUSY_CLASSES:
@@ -187,13 +194,13 @@ async def run_together(connection: AsyncConnection, parts: Sequence[Part]) -> No
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[AsyncEngine]:
-    """Open an engine for one command of the command line; it is closed at the end.
+    """Open an engine for one command of the command line; it is closed at the end. It waits out a worker that is frozen.
 
     What a fault of our own would be within the worker is here what a person can mend: raises RevisionError where a table
     or column is missing, SettingsError where the URL cannot be used, LedgerWorkerError where the role lacks a right.
     """
     with for_a_person():
-        engine = create_engine(url, pool_size=2)
+        engine = create_engine(url, pool_size=2, lock_timeout_ms=IDLE_IN_TRANSACTION_TIMEOUT_MS + PATIENCE_MS)
         try:
             yield engine
         finally:

@@ -51,7 +51,8 @@ async def feed_batch(
     """Store a batch as intake would, and return the disposition of each record; no place may be in it twice.
 
     A record of which was told already, under the id that it has now, is left as it is: feeding it again changes nothing.
-    One that was unreadable is judged anew; where it still cannot be taken, its dead letter is published again.
+    One that was unreadable is judged anew; where it still cannot be taken, its dead letter is published again, and where
+    it is taken, that reads as redriven: nobody waits for it, and nobody puts it back.
     """
     lanes, now = await lock_accounts(connection, batch)
     known = await _lock_records(connection, batch, epochs)
@@ -59,8 +60,20 @@ async def feed_batch(
     fed = [(record, judged) for record, judged in batch if not _is_told(known.get(place_of(record)), judged)]
     inbox = Feed(options, now, lanes, epochs)
     await inbox.store(connection, fed)
+    await _end_letters(connection, [row for row in inbox.records if row["disposition"] in TAKEN])
     stored = {(row["topic"], row["partition"], row["offset"]): row["disposition"] for row in inbox.records}
     return {place_of(record): (found | stored)[place_of(record)] for record, _ in batch}
+
+
+async def _end_letters(connection: AsyncConnection, taken: Sequence[Mapping[str, Any]]) -> None:
+    """Let dead letters whose records were taken now wait for nobody any more; there are few, mostly none."""
+    statement = f"""
+        UPDATE dead_letters d SET state = 'redriven'
+        FROM {from_arrays(AT)} WHERE d.topic = given.topic AND d.epoch = given.epoch
+            AND d.partition = given.partition AND d."offset" = given."offset"
+    """
+    if taken:
+        await run(connection, statement, arrays(AT, taken))
 
 
 def place_of(record: RawRecord) -> Place:

@@ -1,14 +1,13 @@
-"""What operators list: doubts, parked commands, timers, and what is kept of each. Reads only."""
+"""What operators list: doubts, parked commands, timers. Reads only."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.errors import NothingMatchedError
-from worker.store.shown import Shown, all_shown, text_of
+from worker.store.shown import Shown, all_shown
 
 
 async def list_doubts(
@@ -137,12 +136,15 @@ async def list_timers(
     """
     due_at = await _of_last(connection, "SELECT due_at FROM timers", after)
     statement = text("""
+        WITH page AS MATERIALIZED (
+            SELECT t.* FROM timers t
+            WHERE (CAST(:account_no AS text) IS NULL OR t.account_no = :account_no)
+              AND (NOT :overdue OR t.due_at <= now())
+              AND (CAST(:due_at AS timestamptz) IS NULL OR (t.due_at, t.command_id) > (:due_at, :after))
+            ORDER BY t.due_at, t.command_id LIMIT :limit
+        )
         SELECT t.command_id, t.account_no, a.adjust_no, t.kind, t.state, t.due_at, t.wake_at, t.due_at <= now() AS overdue
-        FROM timers t JOIN temp_adjustments a USING (command_id)
-        WHERE (CAST(:account_no AS text) IS NULL OR t.account_no = :account_no)
-          AND (NOT :overdue OR t.due_at <= now())
-          AND (CAST(:due_at AS timestamptz) IS NULL OR (t.due_at, t.command_id) > (:due_at, :after))
-        ORDER BY t.due_at, t.command_id LIMIT :limit
+        FROM page t JOIN temp_adjustments a USING (command_id) ORDER BY t.due_at, t.command_id
     """)
     given = {"account_no": account_no, "overdue": overdue, "due_at": due_at, "after": after, "limit": limit}
     return all_shown((await connection.execute(statement, given)).mappings())
@@ -156,49 +158,3 @@ async def read_adjustment(connection: AsyncConnection, command_id: UUID) -> list
         FROM temp_adjustments a LEFT JOIN timers t USING (command_id) WHERE a.command_id = :command_id
     """)
     return all_shown((await connection.execute(statement, {"command_id": command_id})).mappings())
-
-
-async def list_attempts(connection: AsyncConnection, command_id: UUID, *, expiry: bool | None = None) -> list[Shown]:
-    """List every call and look for a command, in the order in which they began; `expiry` picks one sort of calls."""
-    statement = text("""
-        SELECT kind, number, operation, opened_at, send_before_at, horizon_at, method, path, query, body, known AS verdict,
-               reported_at, retry_at, duration_ms, rule, code, message, numbers, http_status, answer, trace_id
-        FROM attempts
-        WHERE command_id = :command_id AND (CAST(:expiry AS boolean) IS NULL OR (kind = 'expiry') = :expiry)
-        ORDER BY opened_at, kind DESC, number
-    """)
-    rows = all_shown((await connection.execute(statement, {"command_id": command_id, "expiry": expiry})).mappings())
-    return [row | {"body": text_of(row["body"]), "answer": text_of(row["answer"])} for row in rows]
-
-
-async def list_evidence(connection: AsyncConnection, command_id: UUID) -> list[Shown]:
-    """List what looks and persons said about a command."""
-    statement = text("""
-        SELECT kind, recorded_at, actor, reason, detail FROM evidence
-        WHERE command_id = :command_id ORDER BY recorded_at
-    """)
-    return all_shown((await connection.execute(statement, {"command_id": command_id})).mappings())
-
-
-async def list_outcomes(connection: AsyncConnection, *, command_id: UUID) -> list[Shown]:
-    """List a command's outcomes in their sequence, with where Kafka has them."""
-    return await _outcomes(connection, "o.command_id = :wanted ORDER BY o.account_seq", {"wanted": command_id})
-
-
-async def list_last_outcomes(connection: AsyncConnection, account_no: str, limit: int) -> list[Shown]:
-    """List an account's last outcomes, the latest first."""
-    given = {"wanted": account_no, "limit": limit}
-    return await _outcomes(connection, "o.account_no = :wanted ORDER BY o.account_seq DESC LIMIT :limit", given)
-
-
-async def _outcomes(connection: AsyncConnection, condition: str, given: dict[str, Any]) -> list[Shown]:
-    statement = text(f"""
-        SELECT o.event_id, o.account_no, o.account_seq, o.type, o.command_id, o.recorded_at, p.published_at,
-               p.partition AS published_partition, p."offset" AS published_offset, b.set_aside_reason, o.value
-        FROM outcomes o LEFT JOIN publications p USING (event_id)
-            LEFT JOIN outbox b ON b.kind = 'outcome' AND b.ref_id = o.event_id AND p.event_id IS NULL
-                AND b.set_aside_reason IS NOT NULL
-        WHERE {condition}
-    """)
-    rows = all_shown((await connection.execute(statement, given)).mappings())
-    return [row | {"value": text_of(row["value"])} for row in rows]

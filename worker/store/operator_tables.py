@@ -52,6 +52,8 @@ sa.Index(
     postgresql_where=sa.text("audit_seq > 0 AND NOT taken_back"),
 )
 
+sa.Index("ix_audit_taken_back", audit.c.action, postgresql_where=sa.text("taken_back"))
+
 # The last row of the chain: whoever writes the audit holds it until commit, the last of all locks.
 audit_head = sa.Table(
     "audit_head",

@@ -23,6 +23,7 @@ from worker.store.blobs import unpack_headers
 from worker.store.engine import Part, from_arrays, insert, run, sql
 from worker.store.facts import INSERTS
 from worker.store.feed import place_of
+from worker.store.forgotten import read_forgotten_redrives
 from worker.store.inbox import Inbox, Options, lock_accounts
 from worker.store.triage import LOCK
 
@@ -219,13 +220,19 @@ async def read_uses(connection: AsyncConnection, batch: Sequence[Candidate]) -> 
     return {row.command_id: IdUse(row.account_no, bytes(row.content_hash), row.verdict) for row in rows}
 
 
-def foresee_one(candidate: Candidate, uses: Mapping[UUID, IdUse]) -> Foreseen:
-    """Say what would become of a candidate now."""
+def foresee_one(candidate: Candidate, uses: Mapping[UUID, IdUse], forgotten: Mapping[UUID, str]) -> Foreseen:
+    """Say what would become of a candidate now; `forgotten` are the dead letters put back before a restore, with by whom."""
     letter = candidate.letter
     if letter.is_done:
         return Foreseen(Would.DONE, "this redrive has done it")
     taken = letter.state == "redriven" or letter.disposition in TAKEN
-    return foresee(taken=taken, judged=candidate.judged, uses=uses, edited_from=candidate.edited_from)
+    return foresee(
+        taken=taken,
+        judged=candidate.judged,
+        uses=uses,
+        edited_from=candidate.edited_from,
+        forgotten=forgotten.get(letter.dead_letter_id),
+    )
 
 
 async def put_back(
@@ -243,7 +250,8 @@ async def put_back(
         return None
     batch = [replace(one, letter=replace(one.letter, **locked[one.letter.dead_letter_id])) for one in batch]
     uses = await read_uses(connection, batch)
-    foreseen = [foresee_one(one, uses) for one in batch]
+    forgotten = await read_forgotten_redrives(connection, locked)
+    foreseen = [foresee_one(one, uses, forgotten) for one in batch]
     fed = [one for one, found in zip(batch, foreseen, strict=True) if _is_fed(one, found.would)]
     inbox = PutBack(
         options,

@@ -168,18 +168,3 @@ async def only_run(engine: AsyncEngine, plan_id: UUID) -> AsyncIterator[None]:
             actor = (await connection.execute(who, given)).scalar_one_or_none() or "somebody who is being asked now"
             raise RefusedByGuardError(f"plan {plan_id} is being run by {actor}; see `ledger-worker replay status`")
         yield
-
-
-async def read_forgotten_feeds(connection: AsyncConnection, topic: str) -> dict[int, list[tuple[int, int]]]:
-    """Return by partition the first and last offsets that were fed and forgotten: the audit, taken back, tells of them."""
-    statement = sql("""
-        SELECT CAST(told -> 'before' ->> 'partition' AS int), CAST(told -> 'before' ->> 'from' AS bigint),
-               CAST(told -> 'before' ->> 'to' AS bigint)
-        FROM (SELECT CAST(convert_from(value, 'UTF8') AS jsonb) AS told FROM audit
-              WHERE taken_back AND action = 'replay.feed') fed
-        WHERE told -> 'after' ->> 'topic' = :topic ORDER BY 1, 2
-    """)
-    found: dict[int, list[tuple[int, int]]] = {}
-    for partition, first, last in await connection.execute(statement, {"topic": topic}):
-        found.setdefault(partition, []).append((first, last))
-    return found

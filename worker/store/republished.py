@@ -15,13 +15,21 @@ from worker.store.replays import Plan
 SPAN = {"partition": "int", "epoch": "int", "from_offset": "bigint", "to_offset": "bigint"}
 GATHER_TIMEOUT = "30min"
 # A duplicate and a conflict are of their own record, everything else of the record that was accepted or refused: what
-# came of it later, too. The place inside the outcome tells records apart that have one id.
+# came of it later, too. A person's edit of a dead letter has another id and the place of the record that was read. The
+# place inside the outcome tells records apart that have one id.
 _BELONGING = f"""
     FROM {from_arrays(SPAN, alias="span")}
     JOIN records r ON r.topic = :topic AND r.epoch = span.epoch AND r.partition = span.partition
         AND r."offset" >= span.from_offset AND r."offset" < span.to_offset
-    JOIN outcomes o ON o.command_id = r.command_id
-        AND (r.disposition IN ('duplicate', 'conflict')) = (o.type IN ('command.duplicate', 'command.conflicted'))
+    CROSS JOIN LATERAL (
+        SELECT r.command_id, r.disposition
+        UNION
+        SELECT x.command_id, x.disposition FROM dead_letters d JOIN redrives x USING (dead_letter_id)
+        WHERE d.topic = r.topic AND d.epoch = r.epoch AND d.partition = r.partition AND d."offset" = r."offset"
+          AND x.value IS NOT NULL
+    ) known
+    JOIN outcomes o ON o.command_id = known.command_id
+        AND (known.disposition IN ('duplicate', 'conflict')) = (o.type IN ('command.duplicate', 'command.conflicted'))
     JOIN command_ids i ON i.command_id = o.command_id
     LEFT JOIN publications p ON p.event_id = o.event_id
     CROSS JOIN LATERAL (SELECT CAST(convert_from(o.value, 'UTF8') AS jsonb) -> 'source' AS source) told

@@ -63,9 +63,12 @@ async def read_lane(connection: AsyncConnection, account_no: str, before: int | 
 
 
 async def read_records(connection: AsyncConnection, command_id: UUID, places: Sequence[dict[str, Any]]) -> list[Shown]:
-    """Read the records that named a command from these places, each with its dead letter, if it became one."""
+    """Read the records that named a command from these places, each with its dead letter, if it became one.
+
+    A record that a person edited named another one, or none.
+    """
     statement = text(f"""
-        SELECT r.topic, r.epoch, r.partition, r."offset", r.produced_at, r.read_at, r.disposition, r.key,
+        SELECT r.topic, r.epoch, r.partition, r."offset", r.produced_at, r.read_at, r.disposition, r.key, r.command_id,
                d.dead_letter_id, d.reason AS dead_letter_reason, d.code, d.field, d.message
         FROM {from_arrays(PLACE)}
         JOIN offsets o ON o.topic = given.topic AND o.partition = given.partition
@@ -74,12 +77,31 @@ async def read_records(connection: AsyncConnection, command_id: UUID, places: Se
             AND r."offset" = given.at
         LEFT JOIN dead_letters d ON d.topic = r.topic AND d.epoch = r.epoch AND d.partition = r.partition
             AND d."offset" = r."offset"
-        WHERE r.command_id = :command_id ORDER BY r.read_at, r.topic, r.partition, r."offset"
+        WHERE r.command_id = :command_id OR EXISTS (
+            SELECT 1 FROM redrives x
+            WHERE x.command_id = :command_id AND x.value IS NOT NULL AND x.dead_letter_id = d.dead_letter_id
+        )
+        ORDER BY r.read_at, r.topic, r.partition, r."offset"
     """)
     rows = all_shown(
         (await connection.execute(statement, arrays(PLACE, places) | {"command_id": command_id})).mappings()
     )
     return [row | {"key": text_of(row["key"])} for row in rows]
+
+
+async def read_redrives(
+    connection: AsyncConnection, command_id: UUID, dead_letter_ids: Sequence[UUID], limit: int
+) -> list[Shown]:
+    """Read how these dead letters were put back as this command, or as whatever a person made of them."""
+    statement = text("""
+        SELECT x.dead_letter_id, x.number, x.redriven_at, x.actor, x.reason, x.disposition, x.command_id,
+               x.value IS NOT NULL AS edited
+        FROM redrives x
+        WHERE x.dead_letter_id = ANY(:ids) AND (x.command_id = :command_id OR x.value IS NOT NULL)
+        ORDER BY x.redriven_at DESC, x.number DESC LIMIT :limit
+    """)
+    given = {"ids": list(dead_letter_ids), "command_id": command_id, "limit": limit}
+    return all_shown((await connection.execute(statement, given)).mappings())
 
 
 PLACES_LOOKED_AT = 1000

@@ -307,7 +307,8 @@ outcomes = sa.Table(
     sa.Column("headers", BYTEA, nullable=False),
     sa.UniqueConstraint("account_no", "account_seq"),
     sa.CheckConstraint("account_seq >= 1", name="account_seq"),
-    sa.Index("ix_outcomes_command_id", "command_id"),
+    # a command may have been sent again any number of times: its repeats are counted apart from the rest
+    sa.Index("ix_outcomes_of_command", "command_id", "type", "recorded_at"),
 )
 
 # Where Kafka has an outcome; a row of its own, so that outcomes, which are wide, are written once and never changed.

@@ -9,7 +9,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from jsonschema import Draft202012Validator
 
+from schemas.export import documents
 from tests.integration.operate.conftest import Typed, typed
 from tests.support.kafka import Topics, create_topics, delete_topics, produce
 from tests.support.quickest import quickest_s
@@ -27,6 +29,7 @@ from worker.store.chain import take_back
 from worker.store.engine import opened, transaction
 from worker.store.facts import Facts
 
+SCHEMA = Draft202012Validator(documents()["audit-record.json"], format_checker=Draft202012Validator.FORMAT_CHECKER)
 TAMPER = "SET session_replication_role = replica"
 """Whoever may do this, the owner of the server, passes by the triggers."""
 
@@ -111,6 +114,18 @@ class _Silent:
 async def office(kafka: str, topics: Topics, operate_env: dict[str, str]) -> Office:
     await create_topics(kafka, [topics.audit])
     return Office({**operate_env, **topics.env(), "LEDGER_KAFKA_BOOTSTRAP_SERVERS": kafka}, kafka)
+
+
+async def test_what_lies_on_the_topic_is_as_its_schema_says(office: Office) -> None:
+    for arguments in (("pause",), ("resume",), ("accounts", "hold", "H1")):
+        assert (await typed(office.env, *arguments, "--reason", "why", "--yes")).returncode == 0
+    await office.publish()
+    rows = [json.loads(record.value or b"") for record in await office.topic()]
+    assert [row["action"] for row in rows] == ["pause", "resume", "accounts.hold"]
+    for row in rows:
+        SCHEMA.validate(row)
+    for name, value in {"audit_seq": "1", "previous_hash": "", "after": None, "recorded_at": 0}.items():
+        assert not SCHEMA.is_valid(rows[0] | {name: value})
 
 
 @pytest.mark.prints("audit verify")

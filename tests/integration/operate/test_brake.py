@@ -4,15 +4,19 @@ import json
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from tests.integration.operate.conftest import DONE, TIMEOUT, Desk, OpenDesk
 from tests.support.quickest import quickest_s
-from worker.errors import RefusedByGuardError
+from worker.errors import PartUnavailableError, RefusedByGuardError
 from worker.ledger.verdicts import NotSent, Refused
 from worker.operate.brake import By
 from worker.operate.fire import fire
+from worker.store import engine as engine_module
 from worker.store.accounts import list_accounts
+from worker.store.brakes import read_brakes
 from worker.store.conclude import STILL_AT_WORK
+from worker.store.engine import create_engine, transaction
 from worker.timers.due import wake_due
 
 WHY = ("--reason", "looked into", "--yes")
@@ -227,3 +231,29 @@ async def test_a_pause_that_a_worker_set_is_lifted_by_a_person_like_any_other(op
 )
 async def test_what_a_pause_cannot_mean_is_a_usage_error(desk: Desk, arguments: tuple[str, ...]) -> None:
     assert (await desk.cli(*arguments)).returncode == 2
+
+
+async def test_what_a_frozen_claim_keeps_locked_is_waited_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postgres ends the database transaction of a worker that stands still; a person's command waits for that."""
+    monkeypatch.setattr(engine_module, "LOCK_TIMEOUT_MS", 100)
+    monkeypatch.setattr(engine_module, "IDLE_IN_TRANSACTION_TIMEOUT_MS", 1000)
+    assert (await desk.cli("pause", *WHY)).returncode == 0
+    worker = create_engine(desk.env["LEDGER_DATABASE_URL"])
+
+    async def stand_still() -> None:
+        async with transaction(worker) as frozen:
+            assert (await read_brakes(frozen, [])).found
+            done = await desk.cli("resume", *WHY)
+            assert done.returncode == 0, done.stderr
+            await read_brakes(frozen, [])  # it goes on, and finds that its database transaction is over
+
+    async def wait_in_vain() -> None:
+        async with transaction(desk.engine) as other, transaction(worker) as claim:
+            await other.execute(text("LOCK TABLE lanes"))
+            await claim.execute(text("LOCK TABLE lanes"))
+
+    with pytest.raises(PartUnavailableError, match="Postgres does not answer"):
+        await stand_still()
+    with pytest.raises(PartUnavailableError, match="somebody else keeps what must be locked"):
+        await wait_in_vain()
+    await worker.dispose()

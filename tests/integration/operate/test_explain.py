@@ -1,6 +1,7 @@
 """What `explain` tells of commands that went through the real stages."""
 
 import json
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from jsonschema import Draft202012Validator
 from schemas.export import documents
 from tests.factories import ADJUSTMENTS_TOPIC
 from tests.integration.operate.conftest import DONE, TIMEOUT, Desk, OpenDesk
+from tests.integration.operate.test_redrive import quarantined
+from tests.support.commands import new_command
 from worker.errors import NothingMatchedError
 from worker.ledger.verdicts import Confirmed, Numbers
 from worker.operate.explain import explain
@@ -149,6 +152,38 @@ async def test_duplicates_and_conflicts_are_part_of_the_story(desk: Desk) -> Non
     read = [event["data"]["disposition"] for event in story["events"] if event["event"] == "record.read"]
     assert read == ["accepted", "duplicate", "conflict"]
     assert "ID_CONFLICT" in detail(story, "check.refused")
+
+
+async def test_what_a_person_edited_is_told_under_both_ids_with_who_why_and_where_it_came_from(
+    desk: Desk, tmp_path: Path
+) -> None:
+    old = await desk.send("cash.adjust", payload={"amount": "1e3"})
+    row = await desk.one("SELECT dead_letter_id FROM dead_letters")
+    new = new_command("cash.adjust", desk.account_no)
+    (tmp_path / "edits").write_text(json.dumps({"dead_letter_id": str(row["dead_letter_id"]), "value": new}))
+    arguments = ("--edit", "--file", str(tmp_path / "edits"), "--reason", "the point was lost", "--yes")
+    done = await desk.cli("dead-letters", "redrive", *arguments)
+    assert done.returncode == 0, done.stderr
+    story = await story_of(desk, new["command_id"])
+    place = f"{ADJUSTMENTS_TOPIC}[{desk.partition}] offset 0"
+    assert names(story) == ["record.produced", "record.read", "check.refused", "record.edited", "lane.placed"]
+    assert detail(story, "record.read") == f"{place}: refused, as command {old}"
+    told = (
+        f"ann edited the record at {place} and put it back as this command: the point was lost; accepted; dead letter: "
+    )
+    assert detail(story, "record.edited") == f"{told}ledger-worker dead-letters show {row['dead_letter_id']}"
+    assert "edited" in (await desk.cli("explain", new["command_id"])).stdout
+    before = await story_of(desk, old)
+    assert f"put it back as command {new['command_id']}: the point was lost" in detail(before, "record.edited")
+    assert "as command" not in detail(before, "record.read")
+
+
+async def test_a_record_that_was_put_back_as_it_was_tells_by_whom_and_why(desk: Desk) -> None:
+    [command_id] = await quarantined(desk, 1)
+    row = await desk.one("SELECT dead_letter_id FROM dead_letters")
+    await desk.cli("dead-letters", "redrive", str(row["dead_letter_id"]), "--reason", "mended", "--yes")
+    story = await story_of(desk, command_id)
+    assert detail(story, "record.redriven").startswith(f"ann put the record at {ADJUSTMENTS_TOPIC}[{desk.partition}]")
 
 
 async def test_an_account_shows_its_lane_its_doubts_and_its_timers(open_desk: OpenDesk) -> None:

@@ -3,12 +3,17 @@
 import json
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.integration.operate.conftest import DONE, TIMEOUT, Desk, OpenDesk
+from tests.integration.operate.test_edits import edit
+from tests.integration.operate.test_redrive import ALLOW, REFUSE, ids, letters, places, quarantined
+from tests.integration.operate.test_redrive import WHY as REDRIVE
+from tests.support.commands import new_command
 from tests.support.database import Databases
 from worker.errors import NothingMatchedError, RefusedByGuardError
 from worker.ledger.heard import Heard, hear
@@ -33,8 +38,8 @@ class Two:
     was: Desk
     now: Desk
 
-    async def remembered(self, *, untold: Collection[str] = (), aged_s: float = 0) -> Remembered:
-        """Give what Kafka has: all records, and all outcomes but those of these types."""
+    async def remembered(self, *, untold: Collection[str] = (), aged_s: float = 0, audit: bool = False) -> Remembered:
+        """Give what Kafka has: all records, all outcomes but those of these types, and with `audit` what persons did."""
         records = [
             RawRecord(
                 row["topic"],
@@ -59,6 +64,12 @@ class Two:
             if one.type not in untold:
                 found.heard[one.event_id] = one
             assert one.record.offset == number
+        if audit:
+            rows = await self.was.rows("SELECT value FROM audit ORDER BY audit_seq")
+            found.audit.extend(
+                RawRecord("audit", 0, n, 1_700_000_000_000, b"ann", bytes(row["value"]), ())
+                for n, row in enumerate(rows)
+            )
         return found
 
     async def _heard(self) -> list[Heard]:
@@ -341,3 +352,40 @@ async def test_what_the_audit_forgot_is_taken_back_and_the_recovery_follows_it(t
     ]
     assert bytes(rows[0]["value"]) == bytes(lost["value"])
     assert await two.outbox() == ["audit"]
+
+
+async def test_a_dead_letter_that_was_edited_before_the_restore_is_not_put_back_again_under_another_id(
+    two: Two, tmp_path: Path
+) -> None:
+    """Its command may have been sent, and nothing that was published tells of it: another id would double the effect."""
+    await two.was.send("cash.adjust", payload={"amount": "1e3"})
+    [dead_letter_id] = map(str, await ids(two.was))
+    edited = new_command("cash.adjust", two.was.account_no)
+    assert (await edit(two.was, [{"dead_letter_id": dead_letter_id, "value": edited}], tmp_path)).returncode == 0
+    await two.was.answer(DONE)
+    await two.recover(untold=["command.succeeded"], audit=True)
+    [row] = await letters(two.now)
+    assert (str(row["dead_letter_id"]), row["state"]) == (dead_letter_id, "new")
+    other = new_command("cash.adjust", two.now.account_no)
+    done = await edit(two.now, [{"dead_letter_id": dead_letter_id, "value": other}], tmp_path)
+    assert (done.returncode, await places(two.now)) == (5, [])
+    assert f"dead letter {dead_letter_id} was put back by ann at " in done.stderr
+    assert f"as command {edited['command_id']}, before the database was restored" in done.stderr
+
+
+async def test_a_dead_letter_that_was_put_back_before_the_restore_is_not_put_back_again(two: Two) -> None:
+    await quarantined(two.was, 2)
+    await two.now.do(REFUSE)
+    two.now.partition = two.was.partition
+    for row in await two.was.rows('SELECT topic, value FROM records ORDER BY "offset"'):
+        await two.now.read(row["topic"], bytes(row["value"]))  # the backup was taken here
+    await two.now.do(ALLOW)
+    first, second = map(str, await ids(two.was))
+    assert (await two.was.cli("dead-letters", "redrive", first, *REDRIVE)).returncode == 0
+    await two.was.answer(DONE)
+    await two.recover(untold=["command.succeeded"], audit=True)
+    shown = await two.now.cli("dead-letters", "redrive", first, second, "--preview")
+    assert json.loads(shown.stdout)["would"] == {"forgotten": 1, "accepted": 1}
+    done = await two.now.cli("dead-letters", "redrive", first, second, *REDRIVE)
+    assert (done.returncode, json.loads(done.stdout)["became"]) == (4, {"forgotten": 1, "accepted": 1})
+    assert [row["state"] for row in await letters(two.now)] == ["new", "redriven"]

@@ -4,9 +4,11 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.integration.operate.conftest import DONE, TIMEOUT
 from tests.integration.operate.history import WHY, History
+from tests.integration.operate.typed import typed
 from tests.support.kafka import create_topics, read_records
 from tests.support.waiting import wait_until_async
 from tests.support.worker import CHECKOUT
@@ -45,6 +47,31 @@ async def test_stored_outcomes_go_out_again_with_their_bytes_in_each_accounts_se
     assert json.loads((await history.run(part, *again, lost)).stdout)["counts"]["published"] == 1  # the repeat's own
     assert await history.rows("SELECT 1 FROM replay_outcomes") == []
     assert await history.told() == everything
+
+
+async def test_what_became_of_an_edited_record_goes_out_again_with_its_range(history: History, tmp_path: Path) -> None:
+    wrong = [history.command("1e5"), history.command("1e5"), history.command()]
+    await history.write(*wrong)
+    await history.read(0, 3)
+    letters = await history.rows('SELECT dead_letter_id FROM dead_letters ORDER BY "offset"')
+    edits = [{"dead_letter_id": str(row["dead_letter_id"]), "value": history.command("7.00")} for row in letters]
+    file = tmp_path / "edits.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in edits))
+    done = await typed(history.env, "dead-letters", "redrive", "--edit", "--new-id", "--file", str(file), *WHY)
+    assert done.returncode == 0, done.stderr
+    await history.answer(DONE, 3)
+    await history.do("INSERT INTO publications SELECT event_id, now(), 0, 0 FROM outcomes")
+    lost = f"{history.topics.outcomes}.again"
+    await create_topics(history.kafka, [lost])
+    part = await history.plan("--from", "1", "--to", "2")
+    ran = await history.run(part, "--republish", "--to-topic", lost)
+    assert json.loads(ran.stdout)["counts"] == {"published": 2, "not_yet_published": 0}
+    seen = [json.loads(one.value) for one in await read_records(history.kafka, lost, lambda found: len(found) >= 2)]
+    told = [(one["type"], one["command_id"], one["source"]["offset"]) for one in seen]
+    ids = wrong[1]["command_id"], edits[1]["value"]["command_id"]
+    assert told == [("command.rejected", ids[0], 1), ("command.succeeded", ids[1], 1)]
+    ran = await history.run(await history.plan(), "--republish", "--to-topic", lost)
+    assert json.loads(ran.stdout)["counts"]["published"] == await history.told() == 5
 
 
 async def test_republishing_goes_on_where_it_was_killed(history: History) -> None:

@@ -63,7 +63,9 @@ async def test_a_quarantined_record_is_judged_anew_and_keeps_its_bytes(world: Wo
     set_apart: list[Judged] = [(record, Malformed("QUARANTINED", "the database refused it"))]
     assert await feed(world, set_apart) == ["quarantined"]
     assert await feed(world, set_apart) == ["quarantined"]  # it still cannot be taken: the letter goes out again
+    assert (await world.one("SELECT state FROM dead_letters")).state == "new"
     assert await feed(world, judged(record)) == ["accepted"]
+    assert (await world.one("SELECT state FROM dead_letters")).state == "redriven"
     assert await stored(world) == [("accepted", True)]
     assert bytes((await world.one("SELECT value FROM records")).value) == record.value
     assert len(await world.sql("SELECT 1 FROM dead_letters")) == 1

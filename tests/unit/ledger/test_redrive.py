@@ -50,6 +50,7 @@ ELSEWHERE = {COMMAND.command_id: IdUse("H9", COMMAND.content_hash, None)}
 def test_as_it_was_read(now: Judged, uses: dict[UUID, IdUse], would: Would) -> None:
     assert foresee(taken=False, judged=now, uses=uses).would is would
     assert foresee(taken=True, judged=now, uses=uses).would is Would.TAKEN
+    assert foresee(taken=False, judged=now, uses=uses, forgotten="put back").would is Would.FORGOTTEN
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,4 @@ def test_as_it_was_read(now: Judged, uses: dict[UUID, IdUse], would: Would) -> N
 )
 def test_edited(was: Judged, now: Judged, uses: dict[UUID, IdUse], would: Would) -> None:
     assert foresee(taken=False, judged=now, uses=uses, edited_from=was).would is would
+    assert foresee(taken=False, judged=now, uses=uses, edited_from=was, forgotten="x").would is Would.FORGOTTEN
