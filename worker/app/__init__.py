@@ -200,12 +200,13 @@ class Worker:
 
     def _intake_step(self, intake: Intake) -> Step:
         async def step() -> float:
-            reasons = [reason.sentence for reason in intake.refusals().values()]
+            reasons = list(dict.fromkeys(reason.sentence for reason in intake.refusals().values()))
+            reasons += intake.hidden_topics()
             missing = sorted(intake.missing_topics())
             if missing:
                 reasons.append(f"missing topics: {', '.join(missing)}: run `ledger-worker topics apply`")
             if not intake.connected:
-                reasons.insert(0, f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer")
+                reasons.insert(0, intake.away)
             if clock.boot_s() - intake.last_poll_s < INTAKE_LATE_S:
                 self._liveness.beat("poll")
             if reasons:

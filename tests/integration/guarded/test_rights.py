@@ -1,0 +1,80 @@
+"""On Kafka's own authorizer: the documented rights are enough, and without any one of them it is said which is missing."""
+
+import asyncio
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.support import Topics
+from tests.support.commands import new_account, new_command
+from tests.support.guarded_kafka import GROUP, Grant, GuardedKafka, worker_grants
+from tests.support.kafka import all_answered, produce, produce_commands, read_outcomes, read_records
+from tests.support.worker import WorkerProcess
+from worker.app.start import check_start
+from worker.errors import RightMissingError
+from worker.operate.doctor import examine
+from worker.settings import Settings as WorkerSettings
+
+RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+Settings = dict[str, str]
+DOES = {"READ": "read", "WRITE": "write to", "DESCRIBE_CONFIGS": "read the settings of"}
+
+
+def sentence(grant: Grant) -> str:
+    what = "group" if grant.kind == GROUP else "topic"
+    return f"this user is not allowed to {DOES[grant.operation]} {what} {grant.name}: grant {grant.operation} on it"
+
+
+@pytest.fixture
+def env(guarded: GuardedKafka, worker_env: Settings) -> Settings:
+    """The worker's own settings: a user with a password, and nothing granted yet."""
+    return {**worker_env, **guarded.sasl("SCRAM-SHA-512")}
+
+
+@pytest.fixture
+def grants(applied_topics: Topics, env: Settings) -> list[Grant]:
+    return worker_grants(applied_topics.env(), env["LEDGER_KAFKA_GROUP_ID"])
+
+
+@pytest.fixture
+async def granted(guarded: GuardedKafka, grants: list[Grant]) -> None:
+    await guarded.grant("worker", grants)
+
+
+async def test_exactly_these_rights_are_enough_and_each_that_is_taken_away_is_named_at_the_start_and_by_doctor(
+    guarded: GuardedKafka,
+    grants: list[Grant],
+    granted: None,
+    env: Settings,
+    kafka: str,
+    applied_topics: Topics,
+    start_worker: Callable[..., WorkerProcess],
+    run_cli: RunCli,
+    subtests: pytest.Subtests,
+) -> None:
+    account = new_account()
+    command = new_command("cash.adjust", account)
+    worker = await asyncio.to_thread(start_worker, settings=env)
+    await produce(kafka, [(applied_topics.orders, b"k", b"not a command", ())])
+    await produce_commands(kafka, applied_topics, [command])
+    await read_outcomes(kafka, applied_topics, all_answered([command]))
+    held = await asyncio.to_thread(run_cli, "accounts", "hold", account, "--reason", "a test", "--yes")
+    assert held.returncode == 0, held.stderr
+    await read_records(kafka, applied_topics.dead_letters, bool)
+    await read_records(kafka, applied_topics.audit, bool)
+    assert await asyncio.to_thread(worker.sigterm) == 0
+    settings = WorkerSettings.from_env(env)
+    await check_start(settings)
+    for grant in grants:
+        with subtests.test(str(grant).replace(applied_topics.audit.removesuffix("audit"), "")):
+            await guarded.revoke("worker", [grant])
+            with pytest.raises(RightMissingError) as refusal:
+                await check_start(settings)
+            assert sentence(grant) in str(refusal.value)
+            assert "does not exist" not in str(refusal.value)
+            checks = {check.name: check for check in await examine(settings, ("kafka",))}
+            assert sentence(grant) in checks["rights"].says
+            assert "does not exist" not in checks["topics"].says
+            await guarded.grant("worker", [grant])
+    await check_start(settings)
