@@ -31,6 +31,7 @@ from worker.kafka.dial import why_unreachable
 from worker.kafka.ports import Accept, KafkaSettings
 from worker.kafka.positions import Places, read_past
 from worker.kafka.rights import Right, not_allowed
+from worker.kafka.security import client_options
 from worker.kafka.tolerant import DAMAGES
 from worker.ledger.positions import Reason, ReasonKind, TopicPartition
 from worker.ledger.records import RawRecord
@@ -89,6 +90,11 @@ class Session:
         )
         self.subscriber(self._take)
 
+    def leave(self) -> None:
+        """End in order, so that another session begins at once."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
     def _end(self, error: BaseException) -> None:
         if not self.ended.done():
             self.ended.set_exception(error)
@@ -126,11 +132,15 @@ class Session:
             return {}
         except TopicAuthorizationFailedError as error:
             places.rewind()
-            for topic in map(str, error.args):
-                reason = Reason(ReasonKind.NOT_ALLOWED, str(not_allowed(Right.READ, f"topic {topic}")))
-                for tp in [tp for tp in places.assigned if tp.topic == topic]:
-                    places.refuse(tp, reason)
+            hidden = [tp for tp in places.assigned if tp.topic in error.args]
+            for tp in hidden:
+                told = str(not_allowed(Right.READ, f"topic {tp.topic}"))
+                places.refuse(tp, Reason(ReasonKind.NOT_ALLOWED, told))
+            if not hidden:
+                await self._back_off("intake.poll_refused", error)
             return {}
+        except GroupAuthorizationFailedError:
+            raise  # the client has given up the group; another session joins it when that is allowed
         except KafkaError as error:
             # A poll that raises may have dropped what it had drained of other partitions before.
             places.rewind()
@@ -260,6 +270,13 @@ class Intake:
     def connected(self) -> bool:
         """Whether Kafka answered when last asked, a few seconds ago at most."""
         return self._session is not None and self._session.connected
+
+    def renew(self, settings: KafkaSettings) -> None:
+        """Connect anew with these settings' secrets and certificates; what is in hand is stored first. Raises SettingsError."""
+        client_options(settings)
+        self._settings = settings
+        if self._session is not None:
+            self._session.leave()
 
     @property
     def away(self) -> str:

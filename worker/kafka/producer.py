@@ -98,6 +98,12 @@ class Producer:
         self._settings = settings
         self._deadline_s = deadline_s
         self._client: AIOKafkaProducer | None = None
+        self._is_renewed = False
+
+    def renew(self, settings: KafkaSettings) -> None:
+        """Connect anew for the next call, with these settings' secrets and certificates. Raises SettingsError."""
+        client_options(settings)
+        self._settings, self._is_renewed = settings, True
 
     @property
     def connected(self) -> bool:
@@ -106,6 +112,9 @@ class Producer:
 
     async def send(self, messages: Sequence[Message]) -> list[SendResult]:
         """Publish each message and return one result for each, in order, within about the deadline. Never raises for Kafka."""
+        if self._is_renewed:
+            self._is_renewed = False
+            await self.close()
         try:
             async with asyncio.timeout(self._deadline_s):
                 client = await self._open()

@@ -3,14 +3,15 @@
 import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import Topics
+from tests.support import Topics, wait_until
 from tests.support.commands import new_account, new_command
 from tests.support.database import Databases
-from tests.support.guarded_kafka import PASSWORD, GuardedKafka, worker_grants
+from tests.support.guarded_kafka import PASSWORD, Grant, GuardedKafka, worker_grants
 from tests.support.kafka import all_answered, produce_commands, read_outcomes
 from tests.support.worker import KEYS, WorkerProcess, clean_env
 from worker.app.start import check_start
@@ -26,9 +27,14 @@ WRONG = "not-the-password-at-all"
 
 
 @pytest.fixture
-async def granted(guarded: GuardedKafka, applied_topics: Topics, worker_env: Settings) -> None:
+def grants(applied_topics: Topics, worker_env: Settings) -> list[Grant]:
     """The worker's rights on this test's topics."""
-    await guarded.grant("worker", worker_grants(applied_topics.env(), worker_env["LEDGER_KAFKA_GROUP_ID"]))
+    return worker_grants(applied_topics.env(), worker_env["LEDGER_KAFKA_GROUP_ID"])
+
+
+@pytest.fixture
+async def granted(guarded: GuardedKafka, grants: list[Grant]) -> None:
+    await guarded.grant("worker", grants)
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +181,29 @@ def test_doctor_tells_a_refusal_in_one_line_of_its_own(
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("WRONG kafka ")]
     assert "refuses user worker or its password (PLAIN)" in line
     assert WRONG not in done.stdout + done.stderr
+
+
+async def test_a_password_that_is_replaced_lets_the_worker_in_again_and_the_first_is_not_used_any_more(
+    guarded: GuardedKafka,
+    grants: list[Grant],
+    worker_env: Settings,
+    start_worker: Callable[..., WorkerProcess],
+    kafka: str,
+    applied_topics: Topics,
+    tmp_path: Path,
+) -> None:
+    await guarded.grant("worker", grants)
+    await guarded.grant("operator", grants)
+    (user := tmp_path / "user").write_text("worker")
+    settings = {**guarded.sasl("SCRAM-SHA-512"), "LEDGER_KAFKA_SASL_USERNAME": ""}
+    worker = await asyncio.to_thread(start_worker, settings={**settings, "LEDGER_KAFKA_SASL_USERNAME_FILE": str(user)})
+    commands = [new_command("cash.adjust", new_account()) for _ in range(2)]
+    await produce_commands(kafka, applied_topics, commands[:1])
+    await read_outcomes(kafka, applied_topics, all_answered(commands[:1]))
+    user.write_text("operator")
+    await asyncio.to_thread(wait_until, lambda: "secrets.renewed" in worker.log, 30, lambda: worker.log)
+    await guarded.revoke("worker", grants)
+    await produce_commands(kafka, applied_topics, commands[1:])
+    await read_outcomes(kafka, applied_topics, all_answered(commands))
+    await asyncio.to_thread(wait_until, worker.is_ready, 30, lambda: worker.get("/readyz")[1])
+    assert await asyncio.to_thread(worker.sigterm) == 0

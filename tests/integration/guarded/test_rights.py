@@ -3,16 +3,23 @@
 import asyncio
 import subprocess
 from collections.abc import Callable
+from functools import partial
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAuthorizationFailedError, for_code
+from aiokafka.structs import TopicPartition
 
-from tests.support import Topics
+from tests.support import Topics, wait_until
 from tests.support.commands import new_account, new_command
 from tests.support.guarded_kafka import GROUP, Grant, GuardedKafka, worker_grants
 from tests.support.kafka import all_answered, produce, produce_commands, read_outcomes, read_records
 from tests.support.worker import WorkerProcess
 from worker.app.start import check_start
 from worker.errors import RightMissingError
+from worker.kafka.security import client_options
 from worker.operate.doctor import examine
 from worker.settings import Settings as WorkerSettings
 
@@ -78,3 +85,64 @@ async def test_exactly_these_rights_are_enough_and_each_that_is_taken_away_is_na
             assert "does not exist" not in checks["topics"].says
             await guarded.grant("worker", [grant])
     await check_start(settings)
+
+
+async def test_what_is_taken_away_under_a_running_worker_is_named_by_readyz_and_work_goes_on_when_it_is_given_back(
+    guarded: GuardedKafka,
+    granted: None,
+    env: Settings,
+    kafka: str,
+    applied_topics: Topics,
+    start_worker: Callable[..., WorkerProcess],
+    subtests: pytest.Subtests,
+) -> None:
+    worker = await asyncio.to_thread(start_worker, settings=env)
+    taken = [
+        Grant("READ", applied_topics.adjustments),
+        Grant("WRITE", applied_topics.outcomes),
+        Grant("READ", env["LEDGER_KAFKA_GROUP_ID"], GROUP),
+    ]
+    commands = [new_command("cash.adjust", new_account()) for _ in taken]
+    for grant, command in zip(taken, commands, strict=True):
+        with subtests.test(str(grant).replace(applied_topics.audit.removesuffix("audit"), "")):
+            await guarded.revoke("worker", [grant])
+            await produce_commands(kafka, applied_topics, [command])
+            await asyncio.to_thread(wait_until, partial(_names, worker, grant), 30, lambda: worker.get("/readyz")[1])
+            await guarded.grant("worker", [grant])
+            await read_outcomes(kafka, applied_topics, all_answered([command]))
+            await asyncio.to_thread(wait_until, worker.is_ready, 30, lambda: worker.get("/readyz")[1])
+    assert await asyncio.to_thread(worker.sigterm) == 0
+
+
+def _names(worker: WorkerProcess, grant: Grant) -> bool:
+    status, said = worker.get("/readyz")
+    return status == 503 and sentence(grant) in said and "missing topics" not in said
+
+
+async def test_the_worker_can_only_append_to_the_audit_topic(
+    guarded: GuardedKafka, granted: None, env: Settings, kafka: str, applied_topics: Topics
+) -> None:
+    await produce(kafka, [(applied_topics.audit, b"k", b"v", ())])
+    options = client_options(WorkerSettings.from_env(env))
+    place = TopicPartition(applied_topics.audit, 0)
+    refused = TopicAuthorizationFailedError
+    async with AIOKafkaConsumer(**options, group_id=None) as consumer:
+        consumer.assign([place])
+        consumer.seek(place, 0)
+        with pytest.raises(refused):
+            await consumer.getone()
+    admin = AIOKafkaAdminClient(**options)
+    await admin.start()
+    try:
+        with pytest.raises(refused):
+            await admin.delete_records({place: RecordsToDelete(1)})
+        with pytest.raises(refused):
+            await admin.create_partitions({applied_topics.audit: NewPartitions(2)})
+        ((_, code),) = (await admin.delete_topics([applied_topics.audit])).topic_error_codes
+        assert for_code(code) is refused
+        changed = ConfigResource(ConfigResourceType.TOPIC, applied_topics.audit, {"retention.ms": "1"})
+        (answer,) = await admin.alter_configs([changed])
+        assert for_code(answer.resources[0][0]) is refused
+    finally:
+        await admin.close()
+    assert [record.value for record in await read_records(kafka, applied_topics.audit, bool)] == [b"v"]
