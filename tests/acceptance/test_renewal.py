@@ -15,22 +15,19 @@ NEXT_TOKEN = "the-token-that-comes-next"
 
 
 @pytest.fixture
-def roles(database_url: str) -> Iterator[tuple[str, str]]:
-    """Two logins, the second of which comes after the first."""
-    names = [f"renewed_{new_account().lower()}" for _ in range(2)]
+def role(database_url: str) -> Iterator[str]:
+    """A login of the worker's own; its password is `first`."""
+    name = f"renewed_{new_account().lower()}"
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for name in names:
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN SUPERUSER").format(sql.Identifier(name)))
-        yield names[0], names[1]
-        ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY(%s)"
-        connection.execute(ours, [names])
-        for name in names:
-            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD 'first'").format(sql.Identifier(name)))
+        yield name
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name])
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
-def as_role(url: str, role: str) -> str:
+def as_role(url: str, role: str, password: str) -> str:
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{role}@{rest.rpartition('@')[2]}"
+    return f"{scheme}://{role}:{password}@{rest.rpartition('@')[2]}"
 
 
 def test_a_token_that_expires_pauses_the_calls_until_another_is_in_the_file_and_then_each_command_is_done_once(
@@ -64,23 +61,22 @@ def test_a_token_that_expires_pauses_the_calls_until_another_is_in_the_file_and_
     assert NEXT_TOKEN not in worker.log
 
 
-def test_the_login_of_the_database_is_replaced_in_its_file_and_work_goes_on_when_the_first_is_shut_out(
+def test_the_password_of_the_database_is_replaced_in_its_file_and_the_next_connections_use_it(
     upstream: Upstream,
     database_url: str,
-    roles: tuple[str, str],
+    role: str,
     applied_topics: Topics,
     start_worker: Callable[..., WorkerProcess],
     tmp_path: Path,
 ) -> None:
-    url, (first, second) = tmp_path / "url", roles
-    url.write_text(as_role(database_url, first))
+    (url := tmp_path / "url").write_text(as_role(database_url, role, "first"))
     worker = start_worker(settings={"LEDGER_DATABASE_URL": "", "LEDGER_DATABASE_URL_FILE": str(url)})
-    url.write_text(as_role(database_url, second))
-    wait_until(lambda: "secrets.renewed" in worker.log, message=lambda: worker.log)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(first)))
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD 'second'").format(sql.Identifier(role)))
         cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = %s"
-        assert connection.execute(cut, [first]).fetchone() != (0,)
+        assert connection.execute(cut, [role]).fetchone() != (0,)
+    wait_until(lambda: not worker.is_ready(), message=lambda: worker.get("/readyz")[1])
+    url.write_text(as_role(database_url, role, "second"))
     command = new_command("cash.adjust", new_account())
     upstream.send(command)
     upstream.answered(command)

@@ -19,7 +19,7 @@ from sandbox.parts.programs import Programs
 
 PASSWORD = "the-worker's-own-password"
 USERS = ("worker", "operator", "upstream", "analytics")
-TOPIC, GROUP, CLUSTER = 2, 3, 4  # Kafka's numbers of what an ACL is about
+TOPIC, GROUP = 2, 3  # Kafka's numbers of what an ACL is about
 OPERATIONS = {
     "READ": 3,
     "WRITE": 4,
@@ -29,7 +29,7 @@ OPERATIONS = {
     "DESCRIBE_CONFIGS": 10,
     "ALTER_CONFIGS": 11,
 }
-_ANY, _LITERAL, _ALLOW = 1, 3, 3
+_LITERAL, _ALLOW = 3, 3
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 _NAMES = ("127.0.0.1", "localhost")
@@ -45,6 +45,10 @@ class Grant:
 
     def __str__(self) -> str:
         return f"{self.operation} {self.name}"
+
+    def acl(self, user: str) -> tuple[int, str, int, str, str, int, int]:
+        """Return the fields of Kafka's requests about it."""
+        return self.kind, self.name, _LITERAL, f"User:{user}", "*", OPERATIONS[self.operation], _ALLOW
 
 
 class GuardedKafka:
@@ -135,16 +139,14 @@ class GuardedKafka:
         """Add ACLs; in effect when it returns."""
         async with self._admin() as admin:
             for one in grants:
-                wanted = (one.kind, one.name, _LITERAL, f"User:{user}", "*", OPERATIONS[one.operation], _ALLOW)
-                answer = await admin._send_request(CreateAclsRequest(*wanted))
+                answer = await admin._send_request(CreateAclsRequest(*one.acl(user)))
                 _check(answer.creation_responses)
 
     async def revoke(self, user: str, grants: Iterable[Grant]) -> None:
         """Take ACLs back; in effect when it returns."""
         async with self._admin() as admin:
             for one in grants:
-                wanted = (one.kind, one.name, _LITERAL, f"User:{user}", "*", OPERATIONS[one.operation], _ALLOW)
-                answer = await admin._send_request(DeleteAclsRequest(*wanted))
+                answer = await admin._send_request(DeleteAclsRequest(*one.acl(user)))
                 _check(answer.filter_responses)
                 assert all(response[2] for response in answer.filter_responses), f"{one} was not granted to {user}"
 

@@ -1,6 +1,7 @@
 """On Kafka's own authorizer: the documented rights are enough, and without any one of them it is said which is missing."""
 
 import asyncio
+import json
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAuthorizationFailedError, for_code
 from aiokafka.structs import TopicPartition
+from typer.testing import CliRunner
 
 from tests.support import Topics, wait_until
 from tests.support.commands import new_account, new_command
@@ -18,6 +20,7 @@ from tests.support.guarded_kafka import GROUP, Grant, GuardedKafka, worker_grant
 from tests.support.kafka import all_answered, produce, produce_commands, read_outcomes, read_records
 from tests.support.worker import WorkerProcess
 from worker.app.start import check_start
+from worker.cli.app import build
 from worker.errors import RightMissingError
 from worker.kafka.security import client_options
 from worker.operate.doctor import examine
@@ -85,6 +88,20 @@ async def test_exactly_these_rights_are_enough_and_each_that_is_taken_away_is_na
             assert "does not exist" not in checks["topics"].says
             await guarded.grant("worker", [grant])
     await check_start(settings)
+    operator = {**env, **guarded.sasl("PLAIN", "operator")}
+    reads = [Grant("READ", topic) for topic in (applied_topics.dead_letters, applied_topics.audit)]
+    for command, needed in (
+        ("topics adopt", [Grant("READ", topic) for topic in settings.command_topics]),
+        ("recover", [*grants, *reads]),
+    ):
+        with subtests.test(command):
+            arguments = (*command.split(), "--reason", "a test", "--yes")
+            without = await asyncio.to_thread(run_cli, *arguments, env=operator)
+            assert (without.returncode, "not allowed" in without.stderr) == (1, True), without.stderr
+            await guarded.grant("operator", needed)
+            done = await asyncio.to_thread(run_cli, *arguments, env=operator)
+            assert done.returncode == 3, done.stderr
+            await guarded.revoke("operator", needed)
 
 
 async def test_what_is_taken_away_under_a_running_worker_is_named_by_readyz_and_work_goes_on_when_it_is_given_back(
@@ -146,3 +163,40 @@ async def test_the_worker_can_only_append_to_the_audit_topic(
     finally:
         await admin.close()
     assert [record.value for record in await read_records(kafka, applied_topics.audit, bool)] == [b"v"]
+
+
+def operators_grants(topics: Topics) -> dict[str, list[Grant]]:
+    """What docs/security-kafka.md grants whoever types these commands."""
+    commands = (topics.adjustments, topics.freezes, topics.orders)
+    apply = [Grant(right, topic) for topic in topics.names() for right in ("CREATE", "ALTER", "ALTER_CONFIGS")]
+    verify = [Grant(right, topic) for topic in topics.names() for right in ("DESCRIBE", "DESCRIBE_CONFIGS")]
+    return {
+        "topics apply": apply,
+        "topics verify": verify,
+        "send -": [Grant("WRITE", topic) for topic in commands],
+        "tail --from-beginning --until-idle 0.2": [Grant("READ", topics.outcomes)],
+        f"replay plan --topic {topics.adjustments}": [Grant("READ", topics.adjustments)],
+        f"pause --topic {topics.orders} --partition 0 --reason r --yes": [Grant("DESCRIBE", topics.orders)],
+        "audit verify": [Grant("READ", topics.audit)],
+    }
+
+
+def test_each_operators_command_does_with_its_documented_rights_and_says_which_is_missing_without(
+    guarded: GuardedKafka,
+    worker_env: Settings,
+    topics: Topics,
+    subtests: pytest.Subtests,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.cli.frame._hush_logs", lambda _: None)  # this process keeps its logs
+    env = {**worker_env, **guarded.sasl("PLAIN", "operator")}
+    line = json.dumps(new_command("cash.adjust", new_account()))
+    for command, grants in operators_grants(topics).items():
+        with subtests.test(command.partition(" -")[0]):
+            without = CliRunner().invoke(build(), command.split(), env=env, input=line)
+            assert isinstance(without.exception, RightMissingError), without.output
+            assert "grant" in str(without.exception)
+            asyncio.run(guarded.grant("operator", grants))
+            done = CliRunner().invoke(build(), command.split(), env=env, input=line)
+            assert done.exit_code == 0, (done.output, done.exception)
+            asyncio.run(guarded.revoke("operator", grants))
