@@ -47,7 +47,7 @@ class Brokerage:
         self.routes = routes(wrap_risk_event=wrap_risk_event)
         self.operations = frozenset(endpoint.operation for endpoint in self.routes.values())
         self._paths = frozenset(path for _, path in self.routes)
-        self._verifier = verifier
+        self.verifier = verifier
 
     def admit(self, call: Call, signed: Signed) -> Accepted | Reply:
         """Do the gateway's part: note what the call is, check path, signature and form; a Reply turns it away."""
@@ -61,8 +61,8 @@ class Brokerage:
         if request is not None:
             self._note(call, request)
         try:
-            if self._verifier is not None:
-                self._verifier.check(signed)
+            if self.verifier is not None:
+                self.verifier.check(signed)
         except RefusalError as refusal:
             return reply(refusal.status, plain(refusal.code, refusal.message))
         if request is None:

@@ -19,6 +19,7 @@ _METHODS = {
     "/_sandbox/accounts": ("POST",),
     "/_sandbox/orders": ("POST",),
     "/_sandbox/revoke": ("POST",),
+    "/_sandbox/token": ("POST",),
     "/_sandbox/faults": ("POST", "DELETE"),
 }
 
@@ -56,6 +57,8 @@ def _answer(brokerage: Brokerage, method: str, path: str, query: str, body: byte
         return _drive(brokerage, request)
     if path.endswith("/revoke"):
         return _revoke(brokerage, request)
+    if path.endswith("/token"):
+        return _replace_token(brokerage, request)
     fault = fault_of(request, brokerage.operations)
     shown = fault.shown()
     brokerage.faults.add(fault)
@@ -133,3 +136,13 @@ def _revoke(brokerage: Brokerage, request: Json) -> Json:
     if not removed:
         raise fields.bad("number", "names nothing in the account's histories")
     return {"removed": removed}
+
+
+def _replace_token(brokerage: Brokerage, request: Json) -> Json:
+    """Let another access token be the valid one; the one before has expired from now on."""
+    fields.known(request, ("access_token",))
+    token = fields.text(request, "access_token")
+    if brokerage.verifier is None:
+        raise fields.bad("access_token", "means nothing here: no signature is checked")
+    brokerage.verifier.replace_token(token)
+    return {"replaced": True}

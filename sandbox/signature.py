@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sandbox.envelope import Code, RefusalError
 
@@ -50,10 +50,17 @@ class Verifier:
 
     def __init__(self, credentials: Credentials, wall_s: Callable[[], float]) -> None:
         self._credentials = credentials
+        self._expired: set[str] = set()
         self._wall_s = wall_s
         self._seen: set[str] = set()
         self._seen_before: set[str] = set()
         self._turned_at = wall_s()
+
+    def replace_token(self, access_token: str) -> None:
+        """Let only this token be valid from now on; the one before has expired."""
+        self._expired.add(self._credentials.access_token)
+        self._expired.discard(access_token)
+        self._credentials = replace(self._credentials, access_token=access_token)
 
     def check(self, request: Signed) -> None:
         """Raise RefusalError where the gateway would turn the request away: key, signature, token, repeat."""
@@ -64,7 +71,10 @@ class Verifier:
             raise RefusalError(Code.SIGNATURE_INVALID, "signature invalid", 403)
         if not self._matches(request, found[1], found[2]):
             raise RefusalError(Code.SIGNATURE_INVALID, "signature invalid", 403)
-        if request.headers["authorization"].strip() != self._credentials.access_token:
+        token = request.headers["authorization"].strip()
+        if token in self._expired:
+            raise RefusalError(Code.TOKEN_EXPIRED, "token expired", 401)
+        if token != self._credentials.access_token:
             raise RefusalError(Code.TOKEN_INVALID, "token invalid", 401)
         if request.method != "GET":
             self._remember(found[2])

@@ -5,6 +5,7 @@ LedgerWorkerError
 ├── RefusedByGuardError      a guard refuses the action (exit 5)                → the message says what must change first
 ├── NothingMatchedError      the id or filter given names nothing (exit 3)
 ├── PartUnavailableError     Kafka, Postgres or the brokerage does not answer   → wait, or start it
+│   └── RightMissingError    Kafka does not allow this user what it needs        → grant it there
 ├── TopicsError              topics differ from the manifest in a way that loses order or data
 ├── ForgottenError           the database knows less than Kafka says it did       → the runbook, then `recover`
 ├── RevisionError            the database's revision is not one this release can use
@@ -33,6 +34,10 @@ class NothingMatchedError(LedgerWorkerError):
 
 class PartUnavailableError(LedgerWorkerError):
     """Kafka, Postgres or the brokerage does not answer."""
+
+
+class RightMissingError(PartUnavailableError):
+    """Kafka does not allow this user something; what waits for it goes on once it is granted."""
 
 
 class TopicsError(LedgerWorkerError):

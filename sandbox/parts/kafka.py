@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
@@ -24,21 +25,50 @@ def _silent(_: str) -> None:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One more way in: `settings` are Kafka's own for a listener, such as `ssl.keystore.location`."""
+
+    name: str
+    protocol: str  # SSL, SASL_SSL or SASL_PLAINTEXT
+    settings: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What a broker with further listeners has of its own: `settings` of the broker, and SCRAM-SHA-512 users."""
+
+    listeners: Sequence[Listener]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+_OPEN = Guarded(())
+
+
 class Kafka:
     """One broker; its data and its port stay the same over `kill` and `start`.
 
     `detours` are ports on 127.0.0.1, each of a forwarder in front of the broker: for each it listens once more, at
-    `behind`, and tells whoever comes that way to come that way again.
+    `behind`, and tells whoever comes that way to come that way again. `guarded` adds listeners, found by `at`; the plain
+    one stays, for who sets the broker up.
     """
 
     def __init__(
-        self, programs: Programs, say: Callable[[str], None] = _silent, *, detours: Sequence[int] = ()
+        self,
+        programs: Programs,
+        say: Callable[[str], None] = _silent,
+        *,
+        detours: Sequence[int] = (),
+        guarded: Guarded = _OPEN,
     ) -> None:
         self._programs = programs
         self._say = say
         self._folder = programs.new_folder("kafka")
         self._port = free_port()
         self._detours = {free_port(): port for port in detours}
+        self._guarded = guarded
+        self._guarded_ports = {one.name: free_port() for one in guarded.listeners}
         self._properties = self._folder / "server.properties"
         self._program: Program | None = None
         self._class_path = ""
@@ -51,6 +81,10 @@ class Kafka:
     def behind(self, detour: int) -> str:
         """Return where the forwarder at that port shall lead, host:port."""
         return next(f"127.0.0.1:{port}" for port, forwarder in self._detours.items() if forwarder == detour)
+
+    def at(self, listener: str) -> str:
+        """Return where a further listener is, host:port."""
+        return f"127.0.0.1:{self._guarded_ports[listener]}"
 
     @property
     def log(self) -> Path:
@@ -88,10 +122,15 @@ class Kafka:
         self.program.kill()
 
     def _format(self) -> None:
-        text = _properties(self._port, free_port(other_than=self._port), self._folder / "data", self._detours)
+        plain = {"PLAINTEXT": self._port, "CONTROLLER": free_port(other_than=self._port)}
+        detours = {f"DETOUR{own}": (own, forwarder) for own, forwarder in self._detours.items()}
+        ports = {**plain, **{name: own for name, (own, _) in detours.items()}, **self._guarded_ports}
+        advertised = ports | {name: forwarder for name, (_, forwarder) in detours.items()}
         draft = self._folder / "draft.properties"
-        draft.write_text(text)
-        options = ("--standalone", "-t", _cluster_id(), "-c", draft)
+        draft.write_text(_properties(ports, advertised, self._folder / "data", self._guarded))
+        options: list[str | Path] = ["--standalone", "-t", _cluster_id(), "-c", draft]
+        for name, password in self._guarded.passwords.items():
+            options += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         program = self._java("Kafka's format", "kafka.tools.StorageTool", "format", *options)
         if program.stop_when_done(_FORMAT_DEADLINE_S) != 0:
             raise PartsError(f"Kafka's data folder could not be formatted{program.last_lines()}")
@@ -135,18 +174,24 @@ async def _has_broker(bootstrap: str) -> bool:
         await client.close()
 
 
-def _properties(port: int, controller_port: int, data: Path, detours: Mapping[int, int]) -> str:
-    listeners = {"PLAINTEXT": port, "CONTROLLER": controller_port, **{f"DETOUR{own}": own for own in detours}}
-    advertised = listeners | {f"DETOUR{own}": forwarder for own, forwarder in detours.items()}
+def _properties(ports: Mapping[str, int], advertised: Mapping[str, int], data: Path, guarded: Guarded) -> str:
+    protocols = dict.fromkeys(ports, "PLAINTEXT") | {one.name: one.protocol for one in guarded.listeners}
+    own = [
+        f"listener.name.{one.name.lower()}.{name}={value}"
+        for one in guarded.listeners
+        for name, value in one.settings.items()
+    ]
+    own += [f"{name}={value}" for name, value in guarded.settings.items()]
+    further = "\n".join(own)
     return f"""\
 process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
-listeners={_addresses(listeners)}
+controller.quorum.bootstrap.servers=127.0.0.1:{ports["CONTROLLER"]}
+listeners={_addresses(ports)}
 advertised.listeners={_addresses(advertised)}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map={",".join(f"{name}:PLAINTEXT" for name in listeners)}
+listener.security.protocol.map={",".join(f"{name}:{protocol}" for name, protocol in protocols.items())}
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -160,6 +205,7 @@ broker.heartbeat.interval.ms=500
 log.cleaner.dedupe.buffer.size=16777216
 num.io.threads=4
 num.network.threads=2
+{further}
 """
 
 

@@ -32,6 +32,7 @@ LINES = {
         "invariants",
         "audit",
         "kafka",
+        "rights",
         "topics",
         "places",
         "lag",

@@ -6,12 +6,14 @@ from typing import Any, cast
 import pytest
 
 from worker.ledger.backoff import NEW_SECOND_S
-from worker.ledger.verdicts import NotSent, Request
+from worker.ledger.decide import SIGNATURE_ALONE
+from worker.ledger.verdicts import NotSent, Pause, Request
 from worker.observe.metrics import Metrics
 from worker.pipeline import effect as stage
 from worker.pipeline.effect import Effect
 from worker.settings import Settings
 from worker.whale.client import WhaleClient
+from worker.whale.sign import Credentials
 from worker.whale.wire import Answer
 
 REPEATED = b'{"code": 403202, "message": "duplicate request", "data": {}}'
@@ -24,6 +26,7 @@ class Reads:
 
     def __init__(self, *bodies: bytes) -> None:
         self.bodies, self.count = list(bodies), 0
+        self.credentials = Credentials("key", "secret", "token")
 
     async def read(self, _request: Request) -> Answer:
         """Answer with the next body."""
@@ -49,3 +52,17 @@ async def test_a_read_that_was_a_repeat_says_nothing_about_the_signature_and_is_
     assert (found is None) is let_in
     assert isinstance(found, NotSent | None)
     assert (reads.count, waits) == (2, [NEW_SECOND_S])
+
+
+@pytest.mark.parametrize(("is_renewed", "rule"), [(False, SIGNATURE_ALONE), (True, "code_403201")])
+async def test_a_signature_refused_alone_parks_its_command_unless_the_secrets_were_replaced_meanwhile(
+    is_renewed: bool, rule: str
+) -> None:
+    reads = Reads(TAKEN)
+    settings = Settings.from_env({}, needs=frozenset())
+    effect = Effect(cast("WhaleClient", cast("Any", reads)), settings, Metrics())
+    signed_with = Credentials("key", "secret", "token") if is_renewed else reads.credentials
+    turn = cast("Any", SimpleNamespace(command=SimpleNamespace(account_no="H1")))
+    refused = NotSent("code_403201", "signature", pause=Pause.SIGNATURE)
+    found = await effect._about_all_or_one(turn, refused, signed_with)
+    assert (found.rule, found.pause) == (rule, None)

@@ -13,8 +13,10 @@ from worker import clock
 from worker.app.budget import Permits
 from worker.app.gauges import Gauges
 from worker.app.lanes import Lanes
+from worker.app.renewal import Renewal
 from worker.app.rounds import Rounds, Step
 from worker.app.stopped import Stopped
+from worker.errors import PartUnavailableError
 from worker.kafka.broker import Intake
 from worker.kafka.producer import Producer
 from worker.observe.health import Health, Liveness, Readiness
@@ -26,7 +28,7 @@ from worker.pipeline.effect import Effect
 from worker.pipeline.finish import Finish
 from worker.pipeline.publish import SHARD_LEASE_S, Publish
 from worker.settings import Settings
-from worker.store.engine import create_engine, transaction
+from worker.store.engine import Login, create_engine, transaction
 from worker.store.lanes import wake_lanes
 from worker.timers.due import wake_due
 from worker.timers.expire import end_watched
@@ -53,8 +55,8 @@ GARBAGE_SEARCH_AFTER = 20_000
 class Worker:
     """One process: its parts, its engines by role, and how they stop."""
 
-    def __init__(self, settings: Settings, roles: Collection[str], log: FilteringBoundLogger) -> None:
-        self._settings, self._roles, self._log = settings, frozenset(roles), log
+    def __init__(self, settings: Settings, roles: Collection[str], log: FilteringBoundLogger, renewal: Renewal) -> None:
+        self._settings, self._roles, self._log, self._renewal = settings, frozenset(roles), log, renewal
         self._owner = clock.new_id()
         self._metrics, self._readiness = Metrics(), Readiness()
         self._liveness = Liveness(clock.boot_s)
@@ -68,11 +70,14 @@ class Worker:
             loop.add_signal_handler(number, self._stopping.set)
         settings = self._settings
         async with AsyncExitStack() as stack:
-            engine = create_engine(settings.database_url.get_secret_value())
+            login = Login()
+            self._renewal.tell("database", lambda new: login.renew(new.database_url.get_secret_value()))
+            engine = create_engine(settings.database_url.get_secret_value(), login=login)
             stack.push_async_callback(engine.dispose)
             health = Health(self._readiness, self._liveness, self._metrics)
             port = await stack.enter_async_context(health.serve(settings.http_host, settings.http_port))
             client = await stack.enter_async_context(_client(settings))
+            self._renewal.tell("whale", lambda new: client.renew(_credentials(new)))
             self._log.info("run.started", roles=sorted(self._roles), owner=str(self._owner), http_port=port)
             async with asyncio.TaskGroup() as group:
                 lag = group.create_task(measure_loop_lag(self._metrics.loop_lag_s))
@@ -101,6 +106,7 @@ class Worker:
                         inner.create_task(rounds.run(self._stopping))
                 gauges = Gauges(engine, self._metrics)
                 inner.create_task(self._rounds("gauges", gauges.read).run(self._stopping))
+                inner.create_task(self._rounds("secrets", self._renewal.look).run(self._stopping))
                 stopped = Stopped(engine, self._readiness, self._metrics, self._log)
                 inner.create_task(self._rounds("stopped", stopped.read).run(self._stopping))
             self._log.info("run.drained")
@@ -160,7 +166,9 @@ class Worker:
             "dead_letter": settings.topic_dead_letters,
             "audit": settings.topic_audit,
         }
-        return Publish(engine, Producer(settings), topics, self._owner, self._metrics, self._log)
+        producer = Producer(settings)
+        self._renewal.tell("kafka", producer.renew)
+        return Publish(engine, producer, topics, self._owner, self._metrics, self._log)
 
     async def _run_relay(self, relay: Publish, last_out: asyncio.Event) -> None:
         """Publish until all else has stopped and the outbox is empty, or the time to drain is over."""
@@ -183,14 +191,15 @@ class Worker:
                 while await relay.publish():
                     pass
                 await relay.leave()
-        except TimeoutError:
-            self._log.warning("publish.left_behind")
+        except (TimeoutError, PartUnavailableError) as error:
+            self._log.warning("publish.left_behind", why=str(error))
         await relay.close()
 
     async def _run_intake(self, engine: AsyncEngine, woken: Callable[[], None]) -> None:
         settings = self._settings
         accept = Accept(engine, topic_types(settings), accept_options(settings), self._metrics, self._log, woken)
         intake = Intake(settings, accept)
+        self._renewal.tell("kafka", intake.renew)
         self._readiness.set("intake", "intake is connecting to Kafka")
         self._liveness.watch("poll", INTAKE_LATE_S)
         async with asyncio.TaskGroup() as group:
@@ -200,12 +209,13 @@ class Worker:
 
     def _intake_step(self, intake: Intake) -> Step:
         async def step() -> float:
-            reasons = [reason.sentence for reason in intake.refusals().values()]
+            reasons = list(dict.fromkeys(reason.sentence for reason in intake.refusals().values()))
+            reasons += intake.hidden_topics()
             missing = sorted(intake.missing_topics())
             if missing:
                 reasons.append(f"missing topics: {', '.join(missing)}: run `ledger-worker topics apply`")
             if not intake.connected:
-                reasons.insert(0, f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer")
+                reasons.insert(0, intake.away)
             if clock.boot_s() - intake.last_poll_s < INTAKE_LATE_S:
                 self._liveness.beat("poll")
             if reasons:
@@ -225,19 +235,22 @@ class Worker:
 
 @asynccontextmanager
 async def _client(settings: Settings) -> AsyncIterator[WhaleClient]:
-    credentials = Credentials(
-        settings.whale_app_key,
-        settings.whale_app_secret.get_secret_value(),
-        settings.whale_access_token.get_secret_value(),
-    )
     async with WhaleClient(
         url=settings.whale_base_url,
-        credentials=credentials,
+        credentials=_credentials(settings),
         timeout_s=settings.whale_timeout_s,
         pool_size=settings.whale_in_flight_max,
         allow_http=settings.whale_allow_http,
     ) as client:
         yield client
+
+
+def _credentials(settings: Settings) -> Credentials:
+    return Credentials(
+        settings.whale_app_key,
+        settings.whale_app_secret.get_secret_value(),
+        settings.whale_access_token.get_secret_value(),
+    )
 
 
 async def _stop_with(stopping: asyncio.Event, intake: Intake) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from worker.errors import RevisionError, TopicsError
+from worker.errors import RevisionError, RightMissingError, TopicsError
 from worker.kafka.topics import open_topics
 from worker.ledger.positions import Position, ReasonKind, TopicPartition
 from worker.operate.witnesses import refuse_forgotten
@@ -16,7 +16,8 @@ from worker.store.revision import current, head
 async def check_start(settings: Settings) -> None:
     """Look at the database's revision, the topics and the stored positions.
 
-    Raises PartUnavailableError when Postgres or Kafka does not answer, RevisionError or TopicsError when what is there
+    Raises PartUnavailableError when Postgres or Kafka does not answer, RightMissingError naming all that Kafka does not
+    allow us, RevisionError or TopicsError when what is there
     would lose order or data, ForgottenError when Kafka knows of commits that the database does not.
     """
     url = settings.database_url.get_secret_value()
@@ -34,6 +35,9 @@ async def check_start(settings: Settings) -> None:
 
 async def _check_topics(settings: Settings, positions: Mapping[TopicPartition, Position]) -> None:
     async with open_topics(settings) as topics:
+        lacking = await topics.missing_rights()
+        if lacking:
+            raise RightMissingError("; ".join(lacking))
         losing = [difference for difference in await topics.verify() if difference.loses]
         if losing:
             told = "; ".join(difference.sentence for difference in losing)

@@ -48,10 +48,13 @@ def _end_before_the_start(number: int, frame: FrameType | None) -> None:
 
 async def _run(settings: "Settings", roles: list[str]) -> None:
     from worker.app import Worker
+    from worker.app.renewal import Renewal
     from worker.app.start import check_start
-    from worker.observe.logs import configure
+    from worker.observe.logs import SecretMask, configure
 
     await check_start(settings)
     # only now: what keeps it from starting is told in one sentence, not in the libraries' lines too
-    log = configure(settings.log_format, settings.secret_values(), sys.stderr)
-    await Worker(settings, roles, log).run()
+    mask = SecretMask(settings.secret_values())
+    log = configure(settings.log_format, mask, sys.stderr)
+    renewal = Renewal(settings, lambda: type(settings).from_env(os.environ), mask, log)
+    await Worker(settings, roles, log, renewal).run()

@@ -6,40 +6,37 @@ the store holds.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NoReturn
 
 import structlog
-from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
     CorruptRecordException,
+    GroupAuthorizationFailedError,
     IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
 )
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as Tp
 from faststream import AckPolicy
-from faststream.kafka import KafkaBroker, KafkaMessage
-from typing_extensions import override
 
 from worker.clock import boot_s, jitter
-from worker.errors import LostPlaceError, PartUnavailableError, TopicsError
+from worker.errors import LostPlaceError, PartUnavailableError, SettingsError, TopicsError
+from worker.kafka.consumer import IntakeBroker, IntakeConsumer, consumer_options, decode, parse
+from worker.kafka.dial import why_unreachable
 from worker.kafka.ports import Accept, KafkaSettings
 from worker.kafka.positions import Places, read_past
+from worker.kafka.rights import Right, not_allowed
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import DAMAGES
-from worker.ledger.positions import Reason, TopicPartition
+from worker.ledger.positions import Reason, ReasonKind, TopicPartition
 from worker.ledger.records import RawRecord
 
 log = structlog.get_logger(__name__)
-
-Poll = Callable[["IntakeConsumer"], Awaitable[dict[Tp, list[RawRecord]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,92 +55,11 @@ class Pace:
     back_off_max_s: float = 5.0
 
 
-def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Return what intake's consumer is built with: every option whose default loses, doubles or skips is set."""
-    return client_options(settings) | {
-        "group_id": settings.kafka_group_id,
-        "auto_offset_reset": "none",  # Postgres says where to read; neither end of the log is ever guessed
-        "enable_auto_commit": False,  # it commits what was fetched, stored or not
-        "isolation_level": "read_committed",  # an aborted command was never sent
-        "check_crcs": True,
-        # Every rebalance stops all (aiokafka has no cooperative one) and no state is kept per partition, so sticking
-        # to a member gains nothing; round robin spreads the three topics evenly.
-        "partition_assignment_strategy": (RoundRobinPartitionAssignor,),
-        "session_timeout_ms": 10_000,  # a killed worker's partitions are read by another after this
-        "heartbeat_interval_ms": 3_000,
-        "rebalance_timeout_ms": 30_000,  # how long the group waits for a member that is storing a batch
-        "max_poll_interval_ms": 300_000,  # above the accept deadline, else a slow database empties the group
-        "max_partition_fetch_bytes": 1_048_576,
-        "fetch_max_bytes": 8_388_608,  # bounds what is buffered, per broker
-    }
-
-
-class IntakeConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """A consumer whose polls go through intake; `fetch` is the client library's own poll."""
-
-    def __init__(self, poll: Poll, options: Mapping[str, Any]) -> None:
-        super().__init__(**options)
-        self._poll = poll
-
-    @override
-    async def getmany(self, *partitions: Tp, timeout_ms: int = 0, max_records: int | None = None) -> Any:
-        """Return records that may be stored; waits until there are some."""
-        return await self._poll(self)
-
-    async def fetch(self, timeout_ms: int, records_max: int) -> dict[Tp, list[ConsumerRecord]]:
-        """Poll Kafka once."""
-        fetched: dict[Tp, list[ConsumerRecord]] = await super().getmany(timeout_ms=timeout_ms, max_records=records_max)
-        return fetched
-
-
-class IntakeBroker(KafkaBroker):
-    """FastStream's broker, building our consumer and nothing else: no producer, no admin client, no topics."""
-
-    def __init__(self, options: Mapping[str, Any], poll: Poll, graceful_timeout_s: float) -> None:
-        super().__init__(
-            options["bootstrap_servers"],
-            consumer_only=True,
-            allow_auto_create_topics=False,
-            apply_types=False,
-            graceful_timeout=graceful_timeout_s,
-            logger=None,
-        )
-        self._builder = partial(_build, dict(options), poll)
-
-    @override
-    async def _connect(self) -> Callable[..., AIOKafkaConsumer]:
-        await super()._connect()
-        self.config.broker_config.builder = self._builder
-        return self._builder
-
-
-def _build(options: dict[str, Any], poll: Poll, **_ignored: object) -> IntakeConsumer:
-    # FastStream's own arguments are left out: what this consumer does is said in one place, consumer_options.
-    return IntakeConsumer(poll, options)
-
-
-async def _parse(message: tuple[RawRecord, ...]) -> KafkaMessage:
-    return KafkaMessage(body=b"", raw_message=message, consumer=_NoAck(), message_id="", correlation_id="")
-
-
-async def _decode(message: KafkaMessage) -> object:
-    return message.raw_message
-
-
-class _NoAck:
-    """Stands where FastStream keeps a consumer for `ack`, which commits everything fetched: it must not be called."""
-
-    async def commit(self) -> NoReturn:
-        raise NotImplementedError("offsets are committed by intake, partition by partition")
-
-    def seek(self, partition: Tp, offset: int) -> NoReturn:
-        raise NotImplementedError("positions are moved by intake")
-
-
 class Session:
     """One connection's life: from joining the group until it is stopped or has to be opened anew."""
 
     def __init__(self, settings: KafkaSettings, port: Accept, pace: Pace) -> None:
+        self._settings = settings
         self._port = port
         self._pace = pace
         self._recheck_at_s = 0.0
@@ -151,7 +67,9 @@ class Session:
         self._unseen: dict[str, Exception] = {}
         self.places: Places | None = None
         self.missing: frozenset[str] = frozenset()
+        self.hidden: frozenset[str] = frozenset()
         self.connected = False
+        self.away = ""
         self.last_poll_s = boot_s()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.broker = IntakeBroker(consumer_options(settings), self._poll, pace.stop_deadline_s)
@@ -166,11 +84,16 @@ class Session:
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            parser=_parse,
-            decoder=_decode,
+            parser=parse,
+            decoder=decode,
             no_reply=True,
         )
         self.subscriber(self._take)
+
+    def leave(self) -> None:
+        """End in order, so that another session begins at once."""
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def _end(self, error: BaseException) -> None:
         if not self.ended.done():
@@ -207,6 +130,17 @@ class Session:
         except NoOffsetForPartitionError:  # asked between an assignment and its placing
             places.rewind()
             return {}
+        except TopicAuthorizationFailedError as error:
+            places.rewind()
+            hidden = [tp for tp in places.assigned if tp.topic in error.args]
+            for tp in hidden:
+                told = str(not_allowed(Right.READ, f"topic {tp.topic}"))
+                places.refuse(tp, Reason(ReasonKind.NOT_ALLOWED, told))
+            if not hidden:
+                await self._back_off("intake.poll_refused", error)
+            return {}
+        except GroupAuthorizationFailedError:
+            raise  # the client has given up the group; another session joins it when that is allowed
         except KafkaError as error:
             # A poll that raises may have dropped what it had drained of other partitions before.
             places.rewind()
@@ -235,17 +169,20 @@ class Session:
         if new:
             log.info("intake.assigned", partitions=len(places.assigned))
         if new or boot_s() >= self._recheck_at_s:
-            self._note_missing(places.find_missing())
+            self._note_missing(places.find_missing(), places.hidden)
             if await self._judge(places, places.assigned):
                 await self._raise_if_stalled(places)
             self._recheck_at_s = boot_s() + self._pace.recheck_s
         elif places.unplaced and not self._unseen:
             await self._judge(places, places.unplaced)
 
-    def _note_missing(self, missing: frozenset[str]) -> None:
+    def _note_missing(self, unseen: frozenset[str], hidden: frozenset[str]) -> None:
+        missing = unseen - hidden
         for topic in sorted(missing - self.missing):
             log.error("intake.topic_missing", topic=topic, do="run `ledger-worker topics apply`")
-        self.missing = missing
+        for topic in sorted(hidden - self.hidden):
+            log.error("intake.topic_hidden", why=str(not_allowed(Right.READ, f"topic {topic}")))
+        self.missing, self.hidden = missing, hidden
 
     async def _judge(self, places: Places, partitions: Collection[Tp]) -> bool:
         try:
@@ -257,6 +194,7 @@ class Session:
         for topic, cause in self._unseen.items():
             log.warning("intake.topic_unavailable", topic=topic, error=repr(cause))
         if not self.connected:
+            self.away = await why_unreachable(self._settings) or ""
             await self._back_off("intake.kafka_unavailable", next(iter(self._unseen.values())))
         return not self._unseen
 
@@ -324,6 +262,7 @@ class Intake:
         self._port = port
         self._pace = pace or Pace()
         self._session: Session | None = None
+        self._away = ""
         self._stopping = asyncio.Event()
         self._started_s = boot_s()
 
@@ -331,6 +270,20 @@ class Intake:
     def connected(self) -> bool:
         """Whether Kafka answered when last asked, a few seconds ago at most."""
         return self._session is not None and self._session.connected
+
+    def renew(self, settings: KafkaSettings) -> None:
+        """Connect anew with these settings' secrets and certificates; what is in hand is stored first. Raises SettingsError."""
+        client_options(settings)
+        self._settings = settings
+        if self._session is not None:
+            self._session.leave()
+
+    @property
+    def away(self) -> str:
+        """Why Kafka is not read while it is not `connected`."""
+        session = self._session
+        told = "" if session is None else session.away
+        return told or self._away or f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer"
 
     @property
     def last_poll_s(self) -> float:
@@ -343,8 +296,13 @@ class Intake:
         return {} if places is None else dict(places.refused)
 
     def missing_topics(self) -> frozenset[str]:
-        """Return the command topics that Kafka does not show: nothing of them is read."""
+        """Return the command topics that do not exist: nothing of them is read."""
         return frozenset() if self._session is None else self._session.missing
+
+    def hidden_topics(self) -> list[str]:
+        """Return a sentence for each command topic that this user may not see: nothing of it is read."""
+        hidden = frozenset() if self._session is None else self._session.hidden
+        return [str(not_allowed(Right.READ, f"topic {topic}")) for topic in sorted(hidden)]
 
     def lags(self) -> Mapping[TopicPartition, int]:
         """Return for each assigned partition how many offsets lie beyond what is stored, a few seconds old."""
@@ -362,11 +320,20 @@ class Intake:
             began_s = boot_s()
             try:
                 await self._run_session()
-            except (KafkaError, OSError, TimeoutError, PartUnavailableError, TopicsError) as error:
-                log.warning("intake.session_ended", error=str(error) or repr(error))
+            except (KafkaError, OSError, TimeoutError, PartUnavailableError, TopicsError, SettingsError) as error:
+                self._away = await self._why(error)
+                log.warning("intake.session_ended", error=self._away)
                 lasted = boot_s() - began_s > self._pace.start_deadline_s
                 refusals_in_row = 0 if lasted else refusals_in_row + 1
                 await self._wait(min(self._pace.back_off_max_s, self._pace.back_off_min_s * 2**refusals_in_row))
+
+    async def _why(self, error: Exception) -> str:
+        """Say why a session ended; SettingsError is a file that was read at the start and cannot be read now."""
+        if isinstance(error, GroupAuthorizationFailedError):
+            return str(not_allowed(Right.READ, f"group {self._settings.kafka_group_id}"))
+        if isinstance(error, PartUnavailableError | TopicsError | SettingsError):
+            return str(error)
+        return await why_unreachable(self._settings) or str(error) or repr(error)
 
     async def _run_session(self) -> None:
         self._session = session = Session(self._settings, self._port, self._pace)

@@ -16,7 +16,9 @@ from aiokafka.structs import TopicPartition as Tp
 
 from worker.clock import boot_s
 from worker.errors import PartUnavailableError, RefusedByGuardError
+from worker.kafka.dial import unreachable
 from worker.kafka.ports import KafkaSettings
+from worker.kafka.rights import Right, needing, not_allowed
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import read_slice
 from worker.ledger.positions import TopicPartition
@@ -36,19 +38,20 @@ class Past:
 
     async def committed(self) -> dict[TopicPartition, int]:
         """Return the group's offsets, which intake commits only after the database has stored what lies before them."""
-        coordinator = await self._find_coordinator()
-        found = await self._admin.list_consumer_group_offsets(self._group_id, coordinator)
+        with needing(Right.DESCRIBE, f"group {self._group_id}"):
+            coordinator = await self._find_coordinator()
+            found = await self._admin.list_consumer_group_offsets(self._group_id, coordinator)
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def members(self) -> int:
         """Count the members of the group: running intakes, and for ten seconds those that were killed."""
-        responses = await self._admin.describe_consumer_groups([self._group_id], await self._find_coordinator())
-        return sum(
-            len(members)
-            for response in responses
-            for _, _, state, _, _, members, *_ in response.groups
-            if state not in NO_GROUP
-        )
+        with needing(Right.DESCRIBE, f"group {self._group_id}"):
+            responses = await self._admin.describe_consumer_groups([self._group_id], await self._find_coordinator())
+            groups = [group for response in responses for group in response.groups]
+            for code, *_ in groups:
+                if refused.for_code(code) is refused.GroupAuthorizationFailedError:
+                    raise refused.GroupAuthorizationFailedError(self._group_id)
+        return sum(len(members) for _, _, state, _, _, members, *_ in groups if state not in NO_GROUP)
 
     async def _find_coordinator(self) -> int:
         """Return the group's coordinator; a cluster that has just started appoints it when first asked."""
@@ -89,7 +92,8 @@ class Past:
         at = start
         while at < end:
             try:
-                seen = await read_slice(self._reader._client, topic, partition, at, FETCH_BYTES_MAX)  # noqa: SLF001
+                with needing(Right.READ, f"topic {topic}"):
+                    seen = await read_slice(self._reader._client, topic, partition, at, FETCH_BYTES_MAX)  # noqa: SLF001
             except refused.OffsetOutOfRangeError as error:
                 raise RefusedByGuardError(f"{topic}[{partition}] no longer has offset {at}; begin again") from error
             if seen.next_offset <= at:
@@ -101,12 +105,17 @@ class Past:
 
 
 def existing(described: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the partitions per topic of those that exist; KafkaError where the broker refuses to say whether one does."""
+    """Return the partitions per topic of those that exist; an error where the broker refuses to say whether one does.
+
+    RightMissingError where we may not know, KafkaError where it cannot say now.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     for topic in described:
         error = refused.for_code(topic["error_code"])
         if error is refused.NoError:
             found[topic["topic"]] = topic["partitions"]
+        elif error is refused.TopicAuthorizationFailedError:
+            raise not_allowed(Right.DESCRIBE, f"topic {topic['topic']}")
         elif error is not refused.UnknownTopicOrPartitionError:
             raise error(topic["topic"])
     return found
@@ -114,7 +123,7 @@ def existing(described: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
 
 @asynccontextmanager
 async def open_past(settings: KafkaSettings) -> AsyncIterator[Past]:
-    """Connect for the time of the block. PartUnavailableError names the bootstrap servers where none answers."""
+    """Connect for the time of the block. PartUnavailableError says why it does not, RightMissingError what is not allowed."""
     options: dict[str, Any] = client_options(settings)
     admin = AIOKafkaAdminClient(**options)
     reader = AIOKafkaConsumer(
@@ -125,9 +134,8 @@ async def open_past(settings: KafkaSettings) -> AsyncIterator[Past]:
             await admin.start()
             await reader.start()
             yield Past(admin, reader, settings.kafka_group_id)
-        except (refused.KafkaError, OSError) as error:
-            told = f"Kafka at {settings.kafka_bootstrap_servers} does not answer"
-            raise PartUnavailableError(f"{told}: {error!r}") from error
+        except (refused.KafkaError, OSError, TimeoutError) as error:
+            raise await unreachable(settings, error) from error
     finally:
         await reader.stop()
         await admin.close()

@@ -89,6 +89,11 @@ class Places:
         return missing
 
     @property
+    def hidden(self) -> frozenset[str]:
+        """The subscribed topics that this user may not see."""
+        return frozenset(self._consumer._client.cluster.unauthorized_topics & self._consumer.subscription())  # noqa: SLF001
+
+    @property
     def unplaced(self) -> frozenset[Tp]:
         """Assigned partitions that were neither placed nor refused."""
         return frozenset(tp for tp in self.assigned if tp not in self._placed and tuple(tp) not in self.refused)

@@ -15,9 +15,11 @@ from aiokafka import errors as refused
 from aiokafka.partitioner import DefaultPartitioner
 
 from worker.clock import boot_s
-from worker.errors import PartUnavailableError
+from worker.errors import PartUnavailableError, SettingsError
+from worker.kafka.dial import why_unreachable
 from worker.kafka.headers import Header, RawBatch, text_headers
 from worker.kafka.ports import KafkaSettings
+from worker.kafka.rights import Right, not_allowed
 from worker.kafka.security import client_options
 
 REQUEST_BYTES_MAX = 1_048_576 + 65_536 + 4_096  # what the dead-letter topic takes, and the request's own frame
@@ -93,9 +95,15 @@ class Producer:
     """Sends for one relay. Calls must not overlap."""
 
     def __init__(self, settings: KafkaSettings, deadline_s: float = 30.0) -> None:
-        self._options = producer_options(settings)
+        self._settings = settings
         self._deadline_s = deadline_s
         self._client: AIOKafkaProducer | None = None
+        self._is_renewed = False
+
+    def renew(self, settings: KafkaSettings) -> None:
+        """Connect anew for the next call, with these settings' secrets and certificates. Raises SettingsError."""
+        client_options(settings)
+        self._settings, self._is_renewed = settings, True
 
     @property
     def connected(self) -> bool:
@@ -104,11 +112,14 @@ class Producer:
 
     async def send(self, messages: Sequence[Message]) -> list[SendResult]:
         """Publish each message and return one result for each, in order, within about the deadline. Never raises for Kafka."""
+        if self._is_renewed:
+            self._is_renewed = False
+            await self.close()
         try:
             async with asyncio.timeout(self._deadline_s):
                 client = await self._open()
-        except (refused.KafkaError, OSError, TimeoutError) as error:
-            told = f"Kafka at {', '.join(self._options['bootstrap_servers'])} is not reachable: {error!r}"
+        except (refused.KafkaError, OSError, TimeoutError, SettingsError) as error:
+            told = await self._why(error)
             return [Unavailable(told) for _ in messages]
         try:
             results = await self._send_all(client, messages)
@@ -119,9 +130,15 @@ class Producer:
             await self.close()
         return results
 
+    async def _why(self, error: Exception) -> str:
+        if isinstance(error, SettingsError):  # a file that was read at the start and cannot be read now
+            return str(error)
+        found = await why_unreachable(self._settings)
+        return found or f"Kafka at {self._settings.kafka_bootstrap_servers} is not reachable: {error!r}"
+
     async def _open(self) -> AIOKafkaProducer:
         if self._client is None:
-            client = AIOKafkaProducer(**self._options)
+            client = AIOKafkaProducer(**producer_options(self._settings))
             try:
                 await client.start()
             except BaseException:
@@ -168,6 +185,8 @@ class Producer:
 def _told(message: Message, error: BaseException) -> SendResult:
     if isinstance(error, OF_RECORD):
         return Permanent(f"{message.topic} refuses the record: {error!r}")
+    if isinstance(error, refused.TopicAuthorizationFailedError):
+        return Permanent(str(not_allowed(Right.WRITE, f"topic {message.topic}")), of_topic=True)
     if isinstance(error, OF_TOPIC):
         return Permanent(f"{message.topic} takes no record from us: {error!r}", of_topic=True)
     return Unavailable(f"{message.topic}: {error!r}")

@@ -16,9 +16,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition as Tp
 
-from worker.errors import PartUnavailableError, RefusedByGuardError, TopicsError
+from worker.errors import RefusedByGuardError, TopicsError
+from worker.kafka.dial import unreachable
 from worker.kafka.past import existing
 from worker.kafka.ports import KafkaSettings
+from worker.kafka.rights import Right, missing_rights, needing, not_allowed
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import read_slice
 from worker.ledger.positions import Position, Reason, TopicPartition, judge_position, last_is_kept
@@ -191,7 +193,12 @@ class Topics:
     def __init__(self, admin: AIOKafkaAdminClient, reader: AIOKafkaConsumer, settings: KafkaSettings) -> None:
         self._admin = admin
         self._reader = reader
+        self._settings = settings
         self.manifest = manifest(settings)
+
+    async def missing_rights(self) -> list[str]:
+        """Return a sentence for each right that the worker needs and this user has not."""
+        return await missing_rights(self._admin, self._settings)
 
     async def plan(self) -> list[Difference]:
         """Return what differs from the manifest; changes nothing."""
@@ -249,7 +256,8 @@ class Topics:
         for name, code, *rest in response.topic_errors:
             error = refused.for_code(code)
             if error not in (refused.NoError, refused.TopicAlreadyExistsError):
-                raise error(f"{name}: {rest[0] if rest else ''}")
+                with needing(Right.CREATE, f"topic {name}"):
+                    raise error(f"{name}: {rest[0] if rest else ''}")
 
     async def _configure(self, topics: Mapping[str, Topic]) -> None:
         """Set ours and keep what else was set on the topic: Kafka's older call, the client's only one, replaces all."""
@@ -263,15 +271,17 @@ class Topics:
         for response in await self._admin.alter_configs(resources):
             for code, message, _, name in response.resources:
                 if code:
-                    raise refused.for_code(code)(f"{name}: {message}")
+                    with needing(Right.ALTER_CONFIGS, f"topic {name}"):
+                        raise refused.for_code(code)(f"{name}: {message}")
 
     @staticmethod
     def _lifted(topic: Topic, found: Found) -> dict[str, str]:
         return {d.what: d.wanted for d in _config(topic, found)}
 
     async def _add_partitions(self, topics: Sequence[Topic]) -> None:
-        if topics:
-            await self._admin.create_partitions({t.name: NewPartitions(t.partitions) for t in topics})
+        for topic in topics:
+            with needing(Right.ALTER, f"topic {topic.name}"):
+                await self._admin.create_partitions({topic.name: NewPartitions(topic.partitions)})
 
     async def _found(self, names: Collection[str]) -> dict[str, Found]:
         there = existing(await self._admin.describe_topics(list(names)))
@@ -291,6 +301,8 @@ class Topics:
             for code, message, _, name, entries in response.resources:
                 if refused.for_code(code) is refused.UnknownTopicOrPartitionError:
                     continue  # just made, and not known to this broker yet
+                if refused.for_code(code) is refused.TopicAuthorizationFailedError:
+                    raise not_allowed(Right.DESCRIBE_CONFIGS, f"topic {name}")
                 if code:
                     raise TopicsError(f"the settings of topic {name} cannot be read: {message}")
                 values = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
@@ -314,7 +326,8 @@ class Topics:
         topic, number = partition
         await self._reader.end_offsets([Tp(topic, number)])  # makes the reader's client know the partition's leader
         try:
-            seen = await read_slice(self._reader._client, topic, number, offset, LOOK_BYTES_MAX)  # noqa: SLF001
+            with needing(Right.READ, f"topic {topic}"):
+                seen = await read_slice(self._reader._client, topic, number, offset, LOOK_BYTES_MAX)  # noqa: SLF001
         except refused.OffsetOutOfRangeError:
             return None
         return next((record for record in seen.records if record.offset == offset), None)
@@ -337,7 +350,7 @@ class Topics:
 
 @asynccontextmanager
 async def open_topics(settings: KafkaSettings) -> AsyncIterator[Topics]:
-    """Connect for the time of the block. PartUnavailableError names the bootstrap servers where none answers."""
+    """Connect for the time of the block. PartUnavailableError says why it does not, RightMissingError what is not allowed."""
     options: dict[str, Any] = client_options(settings)
     admin = AIOKafkaAdminClient(**options)
     reader = AIOKafkaConsumer(
@@ -346,15 +359,14 @@ async def open_topics(settings: KafkaSettings) -> AsyncIterator[Topics]:
     try:
         await admin.start()
         await reader.start()
-    except (refused.KafkaError, OSError) as error:
+    except (refused.KafkaError, OSError, TimeoutError) as error:
         await reader.stop()
         await admin.close()
-        told = f"Kafka at {settings.kafka_bootstrap_servers} is not reachable"
-        raise PartUnavailableError(f"{told}: start it, or set LEDGER_KAFKA_BOOTSTRAP_SERVERS") from error
+        raise await unreachable(settings, error) from error
     try:
         yield Topics(admin, reader, settings)
-    except refused.KafkaError as error:
-        raise PartUnavailableError(f"Kafka at {settings.kafka_bootstrap_servers} does not answer: {error}") from error
+    except (refused.KafkaError, TimeoutError) as error:
+        raise await unreachable(settings, error) from error
     finally:
         await reader.stop()
         await admin.close()

@@ -28,6 +28,7 @@ class ReasonKind(StrEnum):
     RANGE_LOST = "range_lost"  # until `topics adopt`
     NOT_THE_SAME_TOPIC = "not_the_same_topic"  # until `topics adopt`
     UNREADABLE = "unreadable"  # a record batch is damaged; tried again
+    NOT_ALLOWED = "not_allowed"  # Kafka does not let this user read it; tried again
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,14 @@ class SecretMask:
     """A structlog processor that replaces every known secret, wherever it stands in a line."""
 
     def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets: list[str] = []
+        self.add(secrets)
+
+    def add(self, secrets: Collection[str]) -> None:
+        """Mask these, too, from now on."""
+        known = {*self._secrets, *(s for s in secrets if len(s) >= SECRET_LENGTH_MIN)}
         # Longest first, so that a secret inside another does not leave the rest of the longer one.
-        self._secrets = sorted((s for s in secrets if len(s) >= SECRET_LENGTH_MIN), key=len, reverse=True)
+        self._secrets = sorted(known, key=len, reverse=True)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """Return the same event with masked values; what is not text, a number or a collection becomes text."""
@@ -52,11 +58,12 @@ class SecretMask:
 
 
 def configure(
-    form: LogForm | None, secrets: Collection[str], stream: TextIO, level: int = logging.INFO
+    form: LogForm | None, secrets: Collection[str] | SecretMask, stream: TextIO, level: int = logging.INFO
 ) -> FilteringBoundLogger:
     """Send our events and the libraries' to the stream (stderr) and return a logger; may be called again.
 
-    Without a form it is console on a terminal, else JSON. Secrets are masked in both. Lines below the level are dropped.
+    Without a form it is console on a terminal, else JSON. Secrets are masked in both; given as a mask, it may be added to
+    later. Lines below the level are dropped.
     """
     colours = stream.isatty()
     shared: list[Processor] = [
@@ -66,7 +73,7 @@ def configure(
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,  # text without local variables, which may hold secrets
     ]
-    mask = SecretMask(secrets)
+    mask = secrets if isinstance(secrets, SecretMask) else SecretMask(secrets)
     renderer = _renderer(form or ("console" if colours else "json"), colours=colours)
     structlog.configure(
         processors=[*shared, mask, renderer],

@@ -14,6 +14,7 @@ from worker.settings import Settings
 from worker.whale.client import WhaleClient
 from worker.whale.operations import REGISTRY, LookInput, Variants
 from worker.whale.probes import credentials_check
+from worker.whale.sign import Credentials
 from worker.whale.verdict import REPEATED_RULE, judge
 from worker.whale.wire import Answer, Exchange, NoAnswer, clean
 
@@ -36,11 +37,12 @@ class Effect:
         if turn.request is None:
             raise RuntimeError(f"turn {turn.attempt_id} has nothing to send")
         began_s = clock.boot_s()
+        signed_with = self._client.credentials
         signed = self._client.sign(turn.request, int(clock.wall_s()))
         exchange = await self._client.send(signed, send_before_s=turn.send_before_s, deadline_s=turn.deadline_s)
         verdict = judge(turn.operation, exchange, self._settings.whale_final_codes)
         if isinstance(verdict, NotSent) and verdict.pause is not None:
-            verdict = await self._about_all_or_one(turn, verdict)
+            verdict = await self._about_all_or_one(turn, verdict, signed_with)
         return self._ended(turn, exchange, verdict, began_s)
 
     async def look(self, turn: Turn) -> Ended:
@@ -57,15 +59,17 @@ class Effect:
         )
         return Ended(turn, evidence, ended_s, (ended_s - began_s) * 1000)
 
-    async def _about_all_or_one(self, turn: Turn, verdict: NotSent) -> NotSent:
+    async def _about_all_or_one(self, turn: Turn, verdict: NotSent, signed_with: Credentials) -> NotSent:
         """Tell a refusal that concerns every call from one of this command alone: a signed read shows it.
 
-        One that concerns all pauses the client. A signature refused alone parks its command; an unknown path waits.
+        One that concerns all pauses the client. A signature refused alone parks its command; an unknown path waits. A
+        refusal of secrets that were replaced meanwhile says nothing of the command: it is sent again with the new ones.
         """
         found = await self.check_credentials(turn.command.account_no)
         if found is not None:
             return replace(verdict, pause=found.pause or verdict.pause)
-        rule = SIGNATURE_ALONE if verdict.pause is Pause.SIGNATURE else verdict.rule
+        renewed = self._client.credentials is not signed_with
+        rule = SIGNATURE_ALONE if verdict.pause is Pause.SIGNATURE and not renewed else verdict.rule
         return replace(verdict, rule=rule, pause=None)
 
     async def check_credentials(self, account_no: str) -> NotSent | None:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple, cast
 
 import psycopg
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -31,10 +31,32 @@ BUSY_CLASSES = ("25", "40", "53", "55")
 """Those that blame the moment: a server that only reads after a failover, a serialization, resources, a lock."""
 
 
-def create_engine(url: str, *, pool_size: int = 8, lock_timeout_ms: int | None = None) -> AsyncEngine:
+class Login:
+    """User and password of the connections that an engine makes from now on; server and database stay those of its URL."""
+
+    def __init__(self) -> None:
+        self._renewed: dict[str, str] = {}
+
+    def renew(self, url: str) -> None:
+        """Take user and password from this URL. SettingsError where the driver does not take it."""
+        try:
+            given = make_url(url)
+        except ArgumentError as error:
+            raise SettingsError("LEDGER_DATABASE_URL holds what the driver does not take") from error
+        renewed = {"user": given.username, "password": given.password}
+        self._renewed = {name: str(value) for name, value in renewed.items() if value is not None}
+
+    def log_in(self, _dialect: object, _record: object, _args: object, given: dict[str, Any]) -> None:
+        """SQLAlchemy's hook before each connection."""
+        given.update(self._renewed)
+
+
+def create_engine(
+    url: str, *, pool_size: int = 8, lock_timeout_ms: int | None = None, login: Login | None = None
+) -> AsyncEngine:
     """Make the engine for `postgresql://` URLs; it connects when first used."""
     lock_timeout_ms = lock_timeout_ms or LOCK_TIMEOUT_MS
-    return create_async_engine(
+    engine = create_async_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         pool_size=pool_size,
         max_overflow=0,
@@ -54,6 +76,9 @@ def create_engine(url: str, *, pool_size: int = 8, lock_timeout_ms: int | None =
             " -c synchronous_commit=on -c timezone=UTC -c jit=off",
         },
     )
+    if login is not None:
+        event.listen(engine.sync_engine, "do_connect", login.log_in)
+    return engine
 
 
 @asynccontextmanager

@@ -43,10 +43,7 @@ class WhaleClient:
         allow_http: bool = False,
     ) -> None:
         self._url = checked_url(url, allow_http=allow_http)
-        for name, text in (("APP_KEY", credentials.app_key), ("ACCESS_TOKEN", credentials.access_token)):
-            if not text or not text.isascii() or not text.isprintable() or text != text.strip():
-                raise SettingsError(f"LEDGER_WHALE_{name} is empty or holds characters that no header can carry")
-        self._credentials = credentials
+        self._credentials = checked_credentials(credentials)
         self._timeout_s = timeout_s
         self._pool_size = pool_size
         self._opened: Pool | None = None
@@ -61,6 +58,15 @@ class WhaleClient:
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.close()
+
+    @property
+    def credentials(self) -> Credentials:
+        """What requests are signed with now."""
+        return self._credentials
+
+    def renew(self, credentials: Credentials) -> None:
+        """Sign with these from now on; calls under way are not touched. Raises SettingsError where no header can carry them."""
+        self._credentials = checked_credentials(credentials)
 
     def sign(self, request: Request, unix_s: int) -> SignedRequest:
         """Sign for that second; pure."""
@@ -121,6 +127,14 @@ async def _exchange(pool: Pool, data: bytes, send_before_s: float, ends_s: float
         return await departed
     finally:
         pool.put(connection)
+
+
+def checked_credentials(credentials: Credentials) -> Credentials:
+    """Return them; SettingsError where no header can carry them."""
+    for name, text in (("APP_KEY", credentials.app_key), ("ACCESS_TOKEN", credentials.access_token)):
+        if not text or not text.isascii() or not text.isprintable() or text != text.strip():
+            raise SettingsError(f"LEDGER_WHALE_{name} is empty or holds characters that no header can carry")
+    return credentials
 
 
 def checked_url(text: str, *, allow_http: bool) -> URL:

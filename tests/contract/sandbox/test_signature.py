@@ -128,3 +128,13 @@ def test_a_signature_is_forgotten_after_two_minutes() -> None:
     now[0] = 130.0
     one.check(signed(ADJUSTED))
     one.check(write)
+
+
+def test_a_token_that_was_replaced_has_expired_and_the_next_is_valid() -> None:
+    gate, vector = verifier(), ADJUSTED
+    gate.replace_token("another")
+    with pytest.raises(RefusalError) as refused:
+        gate.check(signed(vector))
+    assert (refused.value.code, refused.value.status) == (Code.TOKEN_EXPIRED, 401)
+    gate.replace_token(KEY.access_token)
+    gate.check(signed(vector))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from worker.errors import LedgerWorkerError
+from worker.errors import LedgerWorkerError, RightMissingError
 from worker.kafka.past import open_past
 from worker.kafka.topics import open_topics
 from worker.ledger.positions import Position, ReasonKind, TopicPartition
@@ -13,20 +13,28 @@ from worker.store.engine import opened, transaction
 from worker.store.offsets import read_positions
 
 LAG_MAX = 10_000
+GRANT = "grant the worker's user what docs/security-kafka.md lists"
 
 
 async def examine_kafka(settings: Settings) -> list[Check]:
     """Look at the brokers, and at the topics as against the manifest."""
+    checks: list[Check] = []
     try:
         async with open_topics(settings) as topics:
             brokers, release = await topics.describe_brokers()
+            there = f"{settings.kafka_bootstrap_servers}, {brokers} broker{'s' if brokers > 1 else ''}, {release}"
+            checks.append(Check("kafka", ok=True, says=there))
+            lacking = await topics.missing_rights()
+            allowed = "; ".join(lacking) or "Kafka allows this user all that the worker does"
+            checks.append(Check("rights", not lacking, allowed, GRANT))
             differing = await topics.verify()
+    except RightMissingError as error:
+        return [*checks, Check("topics", ok=False, says=str(error), do=GRANT)]
     except LedgerWorkerError as error:
         return [Check("kafka", ok=False, says=str(error), do="start Kafka, or correct LEDGER_KAFKA_*")]
-    there = f"{settings.kafka_bootstrap_servers}, {brokers} broker{'s' if brokers > 1 else ''}, {release}"
     told = "; ".join(difference.sentence for difference in differing)
     return [
-        Check("kafka", ok=True, says=there),
+        *checks,
         Check("topics", not differing, told or "as the manifest says", "see `ledger-worker topics plan`"),
     ]
 
@@ -47,6 +55,8 @@ async def examine_fit(settings: Settings) -> list[Check]:
         said = "; ".join(reason.sentence for reason in reasons) or "every stored place holds"
         places = Check("places", not reasons, said, "see the runbook, then `ledger-worker topics adopt`")
         return [places, await _lag(settings, ours), await _memory(settings)]
+    except RightMissingError as error:
+        return [Check("places", ok=False, says=str(error), do=GRANT)]
     except LedgerWorkerError as error:
         return [Check("places", ok=False, says=str(error), do="look again")]
 
