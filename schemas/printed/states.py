@@ -17,11 +17,11 @@ BASIS: Final[tuple[str, ...]] = get_args(Basis)
 LETTER: Final = ("new", "seen", "ignored", "redriven")
 WOULD: Final = (
     *("accepted", "duplicate", "refused", "malformed", "quarantined"),
-    *("ended", "conflict", "taken", "other_topic", "done"),
+    *("ended", "conflict", "taken", "forgotten", "other_topic", "done"),
 )
 OUTBOX: Final = ("outcome", "dead_letter", "audit")
 STEP: Final = ("create", "configure", "add partitions", "cannot be mended")
-NOT_READ: Final = ("stopped", "range_lost", "not_the_same_topic", "unreadable")
+NOT_READ: Final = ("stopped", "range_lost", "not_the_same_topic", "unreadable", "not_allowed")
 CLASS: Final = (
     *("done", "in_flight", "not_yet_read", "skipped"),
     *("forgotten", "conflicting", "malformed", "too_late"),
