@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from schemas import asyncapi, codes, dead_letters, explained
+from schemas import asyncapi, audit, codes, dead_letters, explained, meanings
 from schemas.commands import MODELS
 from schemas.outcomes import Outcome, OutcomeType
 
@@ -32,9 +32,10 @@ def documents() -> dict[str, dict[str, Any]]:
     found["outcome.json"] = _outcome()
     found["outcome-headers.json"] = _headers("outcome-headers", _OUTCOME_HEADERS, {"ce_correlationid", "traceparent"})
     found["dead-letter-headers.json"] = _headers("dead-letter-headers", _DEAD_LETTER_HEADERS, set())
+    found["audit.json"] = {"$schema": _DIALECT, "$id": "audit.json", **audit.document()}
     found["explain.json"] = {"$schema": _DIALECT, "$id": "explain.json", **explained.document()}
     found["asyncapi.json"] = asyncapi.document()
-    return found
+    return meanings.complete(found)
 
 
 def export(folder: Path = HERE) -> list[Path]:
