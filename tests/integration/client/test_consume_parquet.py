@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
-from ledger_client.consume import parquet, row_of
+from ledger_client import Connection, Topics
+from ledger_client.consume import COLUMNS, Completeness, open_reading, parquet, row_of
 from ledger_client.consume.parquet import INDEX, ParquetSink, open_parquet
 from ledger_client.consume.reading import Batch
 from ledger_client.errors import ContradictionError, LedgerClientError, LostError, SettingsError
@@ -167,6 +168,25 @@ async def _remove_below(bootstrap: str, topic: str, offset: int) -> None:
                 await admin.delete_records({TopicPartition(topic, number): RecordsToDelete(before_offset=offset)})
     finally:
         await admin.close()
+
+
+async def test_a_sink_of_ones_own_reads_on_from_its_offsets_and_names_what_is_missing(
+    published: Published, kafka: str, facts: Facts
+) -> None:
+    whole = facts(2, 5)
+    await asyncio.to_thread(published.add, [*whole[:4], *whole[6:], *whole[:3]])
+    connection = Connection(kafka, topics=Topics(outcomes=published.topic))
+    seen, kept_here, offsets = Completeness(), [], {}
+    for records_max in (3, 100):  # the second reading is one after a restart
+        async with open_reading(connection, offsets) as reading:
+            while reading.left() and (records_max > 3 or not offsets):
+                batch = await reading.batch(1, records_max)
+                rows = [dict(zip((column.name for column in COLUMNS), row, strict=True)) for row in batch.rows]
+                facts_read = [(row["account_no"], row["account_seq"], row["event_id"]) for row in rows]
+                kept_here += [fact[:2] for fact in facts_read if seen.first_sight(*fact)]
+                offsets |= batch.next_offsets()
+    assert sorted(kept_here) == sorted([*whole[:4], *whole[6:]])
+    assert seen.missing() == [("ACC00", 3, 3), ("ACC01", 3, 3)]
 
 
 def test_without_pyarrow_it_says_what_to_install(kit: Kit, tmp_path: Path) -> None:
