@@ -60,7 +60,7 @@ def _read(given: object) -> datetime:
 
 def _read_whole(given: object) -> datetime:
     at = _read(given)
-    if at.microsecond or _part_of_a_second(str(given)):
+    if _part_of_a_second(str(given)):
         raise refusal(Code.TIME_INVALID, "must be a whole second")
     return at
 

@@ -55,14 +55,13 @@ def test_the_examples_do_what_they_say(
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "at most 2 decimals" in refused.stderr
 
-    env |= {"COMMAND_ID": new_command_id(), "ACCOUNT_NO": by_console, "WAIT_MS": "2000"}
-    told: list[str] = []
-    for _ in range(8):  # the same id again, as often as one likes: nothing is done twice, and the answer is told again
+    env |= {"COMMAND_ID": new_command_id(), "ACCOUNT_NO": by_console, "WAIT_MS": "5000"}
+    for _ in range(4):  # the same id again, where the outcome was not there yet: nothing is done twice
         done = run("sh", "examples/console.sh", env=env)
-        told = [json.loads(line)["type"] for line in done.stdout.splitlines()]
-        if len(told) > 1:
+        if done.returncode == 0:
             break
-    assert (told[0], set(told[1:])) == ("command.succeeded", {"command.duplicate"}), (told, done.stderr)
+    told = [json.loads(line)["type"] for line in done.stdout.splitlines()]
+    assert (told[:1], set(told[1:]) - {"command.duplicate"}) == (["command.succeeded"], set()), done.stderr
     assert len(brokerage.effects(account_no=by_console)) == 1
 
 

@@ -165,6 +165,17 @@ def test_a_stricter_condition_between_fields_is_refused() -> None:
     assert found("order.place.json", edit) == [("payload", Rule.FORM_CHANGED)]
 
 
+def test_further_fields_may_not_be_refused_where_they_were_taken_nor_come_where_they_were_not() -> None:
+    def opened(document: Json) -> None:
+        payload_of(document).pop("additionalProperties")
+
+    (change,) = incompatible(changed("cash.adjust.json", opened), TODAY)
+    assert (change.field, change.rule) == ("payload", Rule.FORM_CHANGED)
+    closed = changed("outcome.json", lambda d: d.update(additionalProperties=False))
+    assert [one.rule for one in incompatible(closed, TODAY)] == [Rule.FORM_CHANGED]
+    assert incompatible(TODAY, closed) == []
+
+
 @pytest.mark.parametrize("name", sorted(INPUTS | OUTPUTS))
 def test_a_document_may_not_go_and_follows_itself(name: str) -> None:
     fewer = {one: document for one, document in TODAY.items() if one != name}
