@@ -8,6 +8,7 @@ COPY pyproject.toml README.md ./
 COPY migrations migrations
 COPY schemas schemas
 COPY sandbox sandbox
+COPY ledger_client ledger_client
 COPY worker worker
 RUN /venv/bin/pip install --no-cache-dir --no-build-isolation --no-deps --editable .
 

@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
+.PHONY: help demo test checks mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
 export PYTHON
 # what is imported is compiled once, not again by each of the many processes that demo and test start
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,6 +25,9 @@ demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep"
 test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(or $(ARGS),--ignore=tests/chaos)
 	@$(if $(ARGS),,$(BIN)/python -m pytest -n $(CHAOS_WORKERS) --dist worksteal tests/chaos)
+
+checks: $(TESTS) ## what needs npm: the AsyncAPI document by its official schema
+	@$(BIN)/python -m tests.checks.asyncapi
 
 mutants: $(TESTS) ## sabotage the worker in each way of tests/mutants: its tests must notice; ARGS="07 12" tries some
 	@$(BIN)/python -m tests.mutants $(ARGS)

@@ -12,6 +12,7 @@ class Advice(StrEnum):
     """What upstream does next."""
 
     NEW_ID = "new id: correct it, or decide anew, and send it under a new `command_id`"
+    SAME_ID = "same id: send it again, corrected where it could not be read; it is never done twice"
     WAIT = "wait: another event follows by itself"
     CALL_US = "call us: a person must look"
     NOTHING = "nothing: what was asked for is already so"
@@ -100,7 +101,9 @@ ABOUT: dict[Code, About] = {
     Code.ID_CONFLICT: _validation(
         "The `command_id` was used before with other content; that first command stands, this record did nothing."
     ),
-    Code.QUARANTINED: _validation("The database refuses this record for what it contains.", Advice.CALL_US),
+    Code.QUARANTINED: _validation(
+        "The database refuses this record for what it contains; a dead letter only.", Advice.CALL_US
+    ),
     Code.TOO_LATE: _policy("`not_after` had passed when the call would have been made; no call was made."),
     Code.EXPIRES_AT_UNUSABLE: _policy("`expires_at` was too near, past, or too far ahead when the call would be made."),
     Code.LIMIT_EXCEEDED: _policy("A limit per command, or per account and day, would be exceeded; no call was made."),
@@ -116,17 +119,40 @@ ABOUT: dict[Code, About] = {
     Code.NOT_APPLIED: _policy("Evidence or a person showed that the call in doubt was not applied."),
     Code.CANCELLED: _policy("An operator cancelled it before any call was made."),
     Code.DISCARDED: _policy("An operator discarded it while it was parked without a call in doubt."),
-    Code.IN_DOUBT: _policy("The call may or may not have been applied; resolution goes on.", Advice.WAIT),
+    Code.IN_DOUBT: About(
+        "brokerage",
+        "The call may or may not have been applied; resolution goes on. In a `command.parked` (origin `policy`) the machine"
+        " gave up on it: then a person decides, and an outcome follows.",
+        Advice.WAIT,
+    ),
     Code.PARKED: _policy(
         "Resolution by the machine gave up; a person decides, and an outcome follows.", Advice.CALL_US
     ),
-    Code.CORRECTED: _policy("An earlier verdict proved wrong; the event tells what is now known.", Advice.CALL_US),
+    Code.CORRECTED: About(
+        "brokerage", "An earlier verdict proved wrong; the event tells what is now known.", Advice.CALL_US
+    ),
     Code.ORDER_ENDED: About(
         "brokerage",
         "The order ended otherwise (filled, refused, expired) before it could be withdrawn.",
         Advice.NOTHING,
     ),
 }
+
+WITHOUT_OUTCOME = (
+    (
+        "nothing within the time that you expect",
+        "It waits behind others of its account, or never arrived.",
+        Advice.SAME_ID,
+    ),
+    (
+        "dead letter `MALFORMED`",
+        "Its identity could not be read, so nobody could be told; the id is not used.",
+        Advice.SAME_ID,
+    ),
+    ("dead letter `TOO_LARGE`", "It has more than 65,536 bytes and was not read; the id is not used.", Advice.SAME_ID),
+    ("dead letter `QUARANTINED`", "The database refuses it for what it contains.", Advice.CALL_US),
+)
+"""What may come of a record instead of an outcome; `REFUSED` and `ID_CONFLICT` dead letters have one besides."""
 
 BROKERAGE_PREFIX = "BROKERAGE_"
 _BROKERAGE_CODE_MAX = 48
@@ -165,4 +191,14 @@ def as_markdown() -> str:
         " (`BROKERAGE_PARAM_ERROR`, `BROKERAGE_STOCK_NOT_EXISTS`, `BROKERAGE_400`), `error.message` its own words. "
         f"| {Advice.NEW_ID.partition(':')[0]} |"
     )
+    lines += [
+        "",
+        "## No outcome",
+        "",
+        "Each command whose identity can be read gets exactly one terminal outcome. Where none comes:",
+        "",
+        "| what there is instead | meaning | what to do |",
+        "|---|---|---|",
+        *(f"| {what} | {meaning} | {advice.partition(':')[0]} |" for what, meaning, advice in WITHOUT_OUTCOME),
+    ]
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from schemas import asyncapi, audit_record, codes, dead_letters, printed
+from schemas import asyncapi, audit, codes, dead_letters, meanings, printed
 from schemas.commands import MODELS
 from schemas.outcomes import Outcome, OutcomeType
 
@@ -33,9 +33,9 @@ def documents() -> dict[str, dict[str, Any]]:
     found["outcome.json"] = _outcome()
     found["outcome-headers.json"] = _headers("outcome-headers", _OUTCOME_HEADERS, {"ce_correlationid", "traceparent"})
     found["dead-letter-headers.json"] = _headers("dead-letter-headers", _DEAD_LETTER_HEADERS, set())
-    found["audit-record.json"] = {"$schema": _DIALECT, "$id": "audit-record.json", **audit_record.document()}
+    found["audit.json"] = {"$schema": _DIALECT, "$id": "audit.json", **audit.document()}
     found["asyncapi.json"] = asyncapi.document()
-    return found | printed.documents(_DIALECT)
+    return meanings.complete(found) | printed.documents(_DIALECT)
 
 
 def export(folder: Path = HERE) -> list[Path]:

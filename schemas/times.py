@@ -46,6 +46,8 @@ def written_whole(at: datetime) -> str:
 def _read(given: object) -> datetime:
     if given is None:
         raise refusal(Code.FIELD_MISSING, "is required")
+    if isinstance(given, datetime) and given.tzinfo is not None:  # never from JSON: a sender who builds a command
+        return given.astimezone(UTC)
     if not isinstance(given, str):
         raise refusal(Code.FIELD_TYPE, "must be a string")
     try:

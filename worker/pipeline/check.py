@@ -6,16 +6,16 @@ own sequence, and last those that it lacks in the sequence of the documentation.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from schemas.codes import ABOUT, Code
-from schemas.commands import DEPTH_MAX, MODELS, VALUE_BYTES_MAX, CommandType
+from schemas.codes import Code
+from schemas.commands import DEPTH_MAX, MODELS, VALUE_BYTES_MAX
 from schemas.envelope import Envelope
+from schemas.findings import NAME_MAX, Wrong, first_wrong, wrong_type
 from schemas.references import Referred
 from schemas.text import ACCOUNT_NO_PATTERN, UUID_PATTERN
 from worker.ledger.commands import Command, Malformed, Reference, Refusal
@@ -23,24 +23,10 @@ from worker.ledger.content import content_hash
 from worker.ledger.records import Headers, RawRecord
 from worker.ledger.strict_json import NotOneObjectError, read_object
 
-Wrong = tuple[Code, str, str | None]  # code, message, field
-Path = tuple[str, ...]
 TopicTypes = Mapping[str, frozenset[str]]  # topic name → the command types that belong on it
-
-NAME_MAX = 64
-_FINDINGS = {  # pydantic's types of error that our models can raise, less those of objects
-    "literal_error": (Code.VALUE_UNKNOWN, "must be {expected}"),
-    "union_tag_invalid": (Code.VALUE_UNKNOWN, "must be one of {expected_tags}"),
-    "greater_than_equal": (Code.OUT_OF_RANGE, "must be at least {ge}"),
-    "less_than_equal": (Code.OUT_OF_RANGE, "must be at most {le}"),
-    "string_type": (Code.FIELD_TYPE, "must be a string"),
-    "int_type": (Code.FIELD_TYPE, "must be a JSON integer"),
-    "bool_type": (Code.FIELD_TYPE, "must be true or false"),
-}
 
 _is_uuid = re.compile(UUID_PATTERN).fullmatch
 _is_account_no = re.compile(ACCOUNT_NO_PATTERN).fullmatch
-_unprintable = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _has_control = re.compile("[\x00-\x1f]").search
 _is_traceparent = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _validators = {name: model.__pydantic_validator__ for name, model in MODELS.items()}
@@ -58,7 +44,7 @@ def check(record: RawRecord, topics: TopicTypes) -> Command | Refusal | Malforme
     try:
         envelope: Envelope = _validators[read["type"]].validate_python(read)
     except ValidationError as error:
-        return _refusal(record, read, *_first_wrong(error, read))
+        return _refusal(record, read, *first_wrong(error, read))
     return _command(record, read, envelope)
 
 
@@ -84,67 +70,7 @@ def _wrong_place(key: bytes | None, read: dict[str, Any], belonging: frozenset[s
         return Code.KEY_MISSING, "the record has no key; it must be the account_no", None
     if key != read["account_no"].encode("ascii"):
         return Code.KEY_MISMATCH, "the record's key is not its account_no", "account_no"
-    return _wrong_type(read.get("type"), belonging)
-
-
-def _wrong_type(command_type: object, belonging: frozenset[str]) -> Wrong | None:
-    if command_type is None:
-        return Code.FIELD_MISSING, "type: is required", "type"
-    if not isinstance(command_type, str):
-        return Code.FIELD_TYPE, "type: must be a string", "type"
-    if command_type not in MODELS:
-        return Code.TYPE_UNKNOWN, "type: is none of the known command types", "type"
-    if command_type not in belonging:
-        return Code.WRONG_TOPIC, f"type: {command_type} belongs on another topic", "type"
-    return None
-
-
-def _first_wrong(error: ValidationError, read: dict[str, Any]) -> Wrong:
-    tagged = read["type"] == CommandType.TEMP_ADJUST
-    found = {_path(detail, tagged): detail for detail in error.errors(include_url=False, include_input=False)}
-    path = next((place for place in _places(read) if place in found), None) or next(iter(found))
-    code, text = _named(found[path], _member(path, read))
-    field = ".".join(_clean(name) for name in path)
-    return code, f"{field}: {text}", field
-
-
-def _path(detail: ErrorDetails, tagged: bool) -> Path:
-    """Return the names from the root to the field to blame; `tagged` is of a payload in variants, pydantic names them."""
-    path = tuple(str(part) for part in detail["loc"])
-    if detail["type"].startswith("union_tag"):
-        return (*path, "security_type")
-    if tagged and path[0] == "payload":
-        path = path[:1] + path[2:]
-    blamed = detail.get("ctx", {}).get("field")
-    return path if blamed is None else (*path, blamed)
-
-
-def _places(members: dict[str, Any], above: Path = ()) -> Iterator[Path]:
-    """Walk the record's fields in its own sequence."""
-    for name, member in members.items():
-        yield (*above, name)
-        if isinstance(member, dict):
-            yield from _places(member, (*above, name))
-
-
-def _member(path: Path, read: dict[str, Any]) -> object:
-    here: Any = read
-    for name in path:
-        here = here.get(name) if isinstance(here, dict) else None
-    return here
-
-
-def _named(detail: ErrorDetails, given: object) -> tuple[Code, str]:
-    """Give pydantic's finding our code and a text that holds nothing of the record."""
-    kind, ctx = detail["type"], detail.get("ctx", {})
-    if kind in ABOUT:
-        return Code(kind), ctx["text"]
-    if kind == "extra_forbidden":
-        return Code.FIELD_UNKNOWN, "is not a field of this command"
-    if given is None:
-        return Code.FIELD_MISSING, "is required"
-    code, text = _FINDINGS.get(kind, (Code.FIELD_TYPE, "must be a JSON object"))
-    return code, text.format(**ctx)
+    return wrong_type(read.get("type"), belonging)
 
 
 def _refusal(record: RawRecord, read: dict[str, Any], code: Code, message: str, field: str | None) -> Refusal:
@@ -198,7 +124,3 @@ def _if_showable(given: object, length_max: int = VALUE_BYTES_MAX) -> str | None
     if isinstance(given, str) and len(given) <= length_max and not _has_control(given):
         return given
     return None
-
-
-def _clean(name: str) -> str:
-    return _unprintable.sub("\ufffd", name[:NAME_MAX])

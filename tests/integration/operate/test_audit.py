@@ -29,7 +29,7 @@ from worker.store.chain import take_back
 from worker.store.engine import opened, transaction
 from worker.store.facts import Facts
 
-SCHEMA = Draft202012Validator(documents()["audit-record.json"], format_checker=Draft202012Validator.FORMAT_CHECKER)
+SCHEMA = Draft202012Validator(documents()["audit.json"], format_checker=Draft202012Validator.FORMAT_CHECKER)
 TAMPER = "SET session_replication_role = replica"
 """Whoever may do this, the owner of the server, passes by the triggers."""
 
