@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.errors import NothingMatchedError
 from worker.operate.doubts import amount_of, doubts, parked
 from worker.operate.standing import Waits, summary_of, summary_of_account, waits_of, waits_of_lane
-from worker.operate.story import of_adjustment, of_attempts, of_evidence, of_outcomes, of_place, of_records
+from worker.operate.story import of_adjustment, of_attempts, of_evidence, of_outcomes, of_place, of_pruned, of_records
 from worker.settings import Settings
 from worker.store.listings import list_attempts, list_evidence, list_last_outcomes, list_outcomes, read_adjustment
+from worker.store.pruning import read_pruned
 from worker.store.shown import Shown
 from worker.store.stories import (
     find_numbered,
@@ -70,6 +71,7 @@ async def explain_command(connection: AsyncConnection, command_id: UUID, setting
         *of_evidence(evidence),
         *of_adjustment(adjustment),
         *of_outcomes(outcomes, told, settings.topic_outcomes),
+        *of_pruned(identity, attempts, outcomes, await read_pruned(connection)),
     ]
     waits = waits_of(identity, lane, adjustment, await doubts(connection, settings, command_id=command_id, limit=2))
     return {

@@ -162,7 +162,8 @@ async def list_attempts(connection: AsyncConnection, command_id: UUID, *, expiry
     """List every call and look for a command, in the order in which they began; `expiry` picks one sort of calls."""
     statement = text("""
         SELECT kind, number, operation, opened_at, send_before_at, horizon_at, method, path, query, body, known AS verdict,
-               reported_at, retry_at, duration_ms, rule, code, message, numbers, http_status, answer, trace_id
+               reported_at, retry_at, duration_ms, rule, code, message, numbers, http_status, answer, trace_id, redacted_at,
+               encode(body_hash, 'hex') AS body_hash, encode(answer_hash, 'hex') AS answer_hash
         FROM attempts
         WHERE command_id = :command_id AND (CAST(:expiry AS boolean) IS NULL OR (kind = 'expiry') = :expiry)
         ORDER BY opened_at, kind DESC, number
