@@ -57,10 +57,6 @@ records = sa.Table(
         "disposition IN ('accepted', 'duplicate', 'conflict', 'refused', 'malformed', 'quarantined')",
         name="disposition",
     ),
-    sa.CheckConstraint(
-        "(redacted_at IS NULL) = (digest IS NULL) AND (redacted_at IS NULL OR (key IS NULL AND value IS NULL))",
-        name="redacted",
-    ),
     **long_lived(growing=True),
 )
 
@@ -178,7 +174,6 @@ attempts = sa.Table(
     sa.Column("body_hash", BYTEA),
     sa.Column("answer_hash", BYTEA),
     sa.CheckConstraint("kind IN ('write', 'expiry', 'look')", name="kind"),
-    sa.CheckConstraint("redacted_at IS NULL OR (query IS NULL AND body IS NULL AND answer IS NULL)", name="redacted"),
     sa.CheckConstraint("kind = 'look' OR (method IS NOT NULL AND path IS NOT NULL)", name="write_is_stored"),
     sa.PrimaryKeyConstraint("command_id", "attempt_id"),  # attempts are looked for by their command alone
     **long_lived(fillfactor=80),

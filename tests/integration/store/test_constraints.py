@@ -59,8 +59,6 @@ PRUNING = "INSERT INTO prunings (what, before_at, pruned_at, count) VALUES ('com
 
 VIOLATIONS = {
     "ck_prunings_past": PRUNING.format("now(), now() - interval '1 s', 1"),
-    "ck_attempts_redacted": ATTEMPT.replace("path)", "path, redacted_at, body)").format("'write', 'POST', '/', now(), ''"),
-    "ck_records_redacted": RECORD.replace("disposition)", "disposition, redacted_at)").format("'accepted', now()"),
     "ck_audit_chained": AUDIT.format("1, '', NULL"),
     "ck_audit_head_one_row": """INSERT INTO audit_head ("only", audit_seq, hash) VALUES (false, 0, '')""",
     "pk_audit_head": "INSERT INTO audit_head (audit_seq, hash) VALUES (0, '')",
