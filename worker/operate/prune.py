@@ -24,6 +24,7 @@ from worker.store import pruning as store
 from worker.store.audit import Action, note
 from worker.store.engine import connected, transaction
 from worker.store.facts import Facts
+from worker.store.reconciling import count_accounts, list_accounts
 
 PAGES_AT_ONCE = 128
 ROWS_AT_ONCE = 1000
@@ -153,7 +154,7 @@ class _Pruning:
             self._pages = {table: await store.count_pages(connection, table) for table in set(tables)}
             self._total = sum(self._pages[table] for table in tables)
             if Aged.OUTCOMES in self._before:
-                self._total += await store.count_accounts(connection)
+                self._total += await count_accounts(connection)
         if self._asked.changes:
             await self._note("prune.begin", {})
 
@@ -199,7 +200,7 @@ class _Pruning:
         after = ""
         while not self._stops():
             async with transaction(self._engine) as connection:
-                accounts = await store.read_accounts(connection, after, ACCOUNTS_AT_ONCE)
+                accounts = await list_accounts(connection, after=after, limit=ACCOUNTS_AT_ONCE)
             if not accounts:
                 return
             left = dict.fromkeys(accounts, 0)

@@ -240,17 +240,6 @@ async def read_pruned(connection: AsyncConnection) -> dict[Aged, Pruned]:
     return {Aged(what): Pruned(*row) for what, *row in rows}
 
 
-async def read_accounts(connection: AsyncConnection, after: str, limit: int) -> list[str]:
-    """Read the next accounts, in sequence."""
-    statement = sql("SELECT account_no FROM lanes WHERE account_no > :after ORDER BY account_no LIMIT :limit")
-    return list((await connection.execute(statement, {"after": after, "limit": limit})).scalars())
-
-
-async def count_accounts(connection: AsyncConnection) -> int:
-    """Count the accounts."""
-    return int((await connection.execute(sql("SELECT count(*) FROM lanes"))).scalar_one())
-
-
 async def read_last_offsets(connection: AsyncConnection) -> dict[int, int]:
     """Read the last offset of each partition that holds an outcome: `recover` goes on behind it, so it stays."""
     await connection.execute(sql("SET LOCAL statement_timeout = '30min'"))

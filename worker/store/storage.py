@@ -1,4 +1,4 @@
-"""How Postgres keeps the tables: room in their pages, and when they are vacuumed. Measured in docs/operations.md."""
+"""How Postgres keeps the tables: room in their pages, and when they are vacuumed. Measured in docs/performance.md."""
 
 from typing import Any
 

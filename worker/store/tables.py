@@ -107,7 +107,7 @@ commands = sa.Table(
     sa.UniqueConstraint("account_no", "position"),
     sa.CheckConstraint("state IN ('queued', 'sending', 'in_doubt', 'parked', 'succeeded', 'rejected')", name="state"),
     sa.CheckConstraint("(state IN ('succeeded', 'rejected')) = (finished_at IS NOT NULL)", name="finished"),
-    **long_lived(fillfactor=80),
+    **long_lived(fillfactor=60),
 )
 
 # One row per account: whose turn it is, until when, and what it waits for.

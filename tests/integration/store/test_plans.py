@@ -26,6 +26,7 @@ from worker.store import (
     limits,
     outbox,
     pruning,
+    reconciling,
     references,
     rest,
     timers,
@@ -210,7 +211,7 @@ async def prune_outcomes(connection: AsyncConnection) -> None:
     now = await pruning.enter(connection)
     oldest = await pruning.read_oldest(connection, {f"A{i}": 0 for i in range(50)}, now, {0: 10**9}, 20)
     await pruning.drop_outcomes(connection, [one.event_id for one in oldest] or [clock.new_id()])
-    await pruning.read_accounts(connection, "A7", 50)
+    await reconciling.list_accounts(connection, after="A7", limit=50)
 
 
 REFUSAL = Refusal(clock.new_id(), "A7", "cash.adjust", None, None, b"", "CODE", "why", None, None)
