@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from worker.errors import SettingsError
 from worker.ledger.addresses import check_database_url, checked_base_url, checked_servers, mask_url, url_passwords
 from worker.ledger.limits import checked_limits
+from worker.ledger.retention import DAYS_MIN
 
 PREFIX = "LEDGER_"
 FOREIGN_PREFIXES = ("LEDGER_TEST_", "LEDGER_PARTS_")
@@ -66,6 +67,8 @@ Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+DaysOrNone = Annotated[Annotated[int, Field(ge=DAYS_MIN, le=36_500)] | None, BeforeValidator(_none_word)]
+HoursOrNone = Annotated[Annotated[float, Field(ge=1, le=8760)] | None, BeforeValidator(_none_word)]
 CountOrNone = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_none_word)]
 
 
@@ -165,6 +168,38 @@ class Settings(BaseModel):
     expires_ahead_min_s: NotNegative = Field(10.0, description="expires_at lies at least so far ahead at the call")
     expires_ahead_max_s: Positive = Field(30 * DAY_S, description="expires_at lies at most so far ahead at the call")
     accepted_notice: bool = Field(default=False, description="publish command.accepted, too")
+
+    retention_attempt_bodies_days: DaysOrNone = Field(
+        None, description="days until `prune` redacts requests and answers of finished commands; or none"
+    )
+    retention_record_bodies_days: DaysOrNone = Field(
+        None, description="days until `prune` redacts records that became finished commands; or none"
+    )
+    retention_dead_letter_bodies_days: DaysOrNone = Field(
+        None, description="days until `prune` redacts dead letters that were seen, ignored or redriven; or none"
+    )
+    retention_attempts_days: DaysOrNone = Field(
+        None, description="days until `prune` deletes calls, looks and evidence of finished commands; or none"
+    )
+    retention_outcomes_days: DaysOrNone = Field(
+        None, description="days until `prune` deletes outcomes that were published; or none"
+    )
+    retention_commands_days: DaysOrNone = Field(
+        None, description="days until `prune` deletes finished commands; identity, hash and verdict stay; or none"
+    )
+    retention_dead_letters_days: DaysOrNone = Field(
+        None, description="days until `prune` deletes dead letters that were seen, ignored or redriven; or none"
+    )
+    retention_new_dead_letters_days: DaysOrNone = Field(
+        None, description="days until `prune` deletes dead letters that nobody has looked at; or none"
+    )
+    retention_replays_days: DaysOrNone = Field(
+        None, description="days until `prune` deletes plans and runs of replays and redrives that ended; or none"
+    )
+    prune_rate_per_s: Positive = Field(1000.0, description="at most so many rows a second are redacted or deleted")
+    prune_every_h: HoursOrNone = Field(
+        None, description="a worker with the role timers prunes by itself every so many hours; or none"
+    )
 
     http_host: str = Field("127.0.0.1", min_length=1, description="where /livez, /readyz and /metrics listen")
     http_port: int = Field(9464, ge=0, le=65535, description="their port; 0 takes any free one")
@@ -300,11 +335,14 @@ def _relations(settings: Settings) -> list[tuple[str, bool]]:
     ahead_holds = settings.expires_ahead_min_s <= settings.expires_ahead_max_s
     lease = f"LEDGER_LANE_LEASE_S is {lease_s:g}, but with LEDGER_WHALE_TIMEOUT_S {timeout_s:g} at least {lease_min_s:g} is needed (twice plus {LEASE_MARGIN_S:g})"
     http = "LEDGER_WHALE_BASE_URL is http:// to another host than loopback: use https://, or set LEDGER_WHALE_ALLOW_HTTP=true"
+    ages = [name for name in Settings.model_fields if name.startswith("retention_")]
+    prunes = settings.prune_every_h is None or any(getattr(settings, name) is not None for name in ages)
     return [
         (lease, lease_s >= lease_min_s),
         (http, settings.whale_allow_http or not bare),
         ("LEDGER_EXPIRES_AHEAD_MIN_S is above LEDGER_EXPIRES_AHEAD_MAX_S", ahead_holds),
         (f"{' and '.join(twice)} name the same topic", not twice),
+        ("LEDGER_PRUNE_EVERY_H is given, but no LEDGER_RETENTION_ setting: nothing would be pruned", prunes),
         *_kafka_relations(settings),
     ]
 

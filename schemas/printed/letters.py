@@ -5,6 +5,7 @@ from schemas.printed import states
 from schemas.printed.fragments import (
     COUNT,
     FINGERPRINT,
+    HASH,
     ID,
     INSTANT,
     NUMBER,
@@ -81,6 +82,8 @@ COMMANDS: dict[str, Schema] = {
             "disposition": one_of(states.DISPOSITION),
             "produced_at": told(INSTANT, "Kafka's timestamp"),
             "read_at": INSTANT,
+            "redacted_at": told(maybe(INSTANT), "when its bytes were taken away"),
+            "digest": told(maybe(HASH), "SHA-256 of the bytes that were taken away"),
             "key": maybe(_BYTES),
             "value": maybe(_BYTES),
             "headers": rows({"name": _BYTES, "value": maybe(_BYTES)}),

@@ -81,6 +81,9 @@ COMMANDS: dict[str, Schema] = {
     ),
     "outbox redrive": an(_ASIDE),
     "recover": told(rows(dict.fromkeys(_RECOVERED, COUNT)), "one row"),
+    "prune": rows(
+        {"what": one_of(states.AGED), "before": told(INSTANT, "what is older goes"), "count": COUNT, "note": TEXT}
+    ),
     "audit list": rows(
         {
             "audit_seq": told(COUNT, "its number in the chain; 0 for a row from before it"),

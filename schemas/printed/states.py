@@ -17,7 +17,11 @@ BASIS: Final[tuple[str, ...]] = get_args(Basis)
 LETTER: Final = ("new", "seen", "ignored", "redriven")
 WOULD: Final = (
     *("accepted", "duplicate", "refused", "malformed", "quarantined"),
-    *("ended", "conflict", "taken", "forgotten", "other_topic", "done"),
+    *("ended", "conflict", "taken", "forgotten", "other_topic", "redacted", "done"),
+)
+AGED: Final = (
+    *("attempt-bodies", "record-bodies", "dead-letter-bodies", "attempts", "outcomes", "commands"),
+    *("dead-letters", "new-dead-letters", "replays"),
 )
 OUTBOX: Final = ("outcome", "dead_letter", "audit")
 STEP: Final = ("create", "configure", "add partitions", "cannot be mended")

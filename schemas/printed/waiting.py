@@ -7,6 +7,7 @@ from schemas.printed.fragments import (
     AMOUNT_OF,
     COUNT,
     FLAG,
+    HASH,
     ID,
     INSTANT,
     LEFT_OUT,
@@ -49,6 +50,9 @@ ATTEMPT: dict[str, Schema] = {
     "http_status": maybe(COUNT),
     "answer": told(maybe(TEXT), "the answer's body; what is not UTF-8 is escaped"),
     "trace_id": maybe(TEXT),
+    "redacted_at": told(maybe(INSTANT), "when the bodies were taken away"),
+    "body_hash": told(maybe(HASH), "SHA-256 of the body that was taken away"),
+    "answer_hash": told(maybe(HASH), "SHA-256 of the answer that was taken away"),
 }
 EVIDENCE: dict[str, Schema] = {
     "kind": told(TEXT, "person, or of which look"),

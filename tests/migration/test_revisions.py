@@ -94,6 +94,21 @@ SAMPLES: dict[str, str] = {
             VALUES ('33333333-7425-40de-944b-e07fc1f90ae7', 'A2', 1, 'command.duplicate',
                     '11111111-7425-40de-944b-e07fc1f90ae7', now(), '\\x', '\\x');
     """,
+    "0009": """
+        INSERT INTO command_ids (command_id, account_no, command_type, content_hash, hash_version, verdict,
+                                 terminal_event_id, pruned_at)
+            VALUES ('33333333-7425-40de-944b-e07fc1f90ae7', 'A2', 'cash.adjust', '\\x00', 1, 'succeeded',
+                    '33333333-7425-40de-944b-e07fc1f90ae8', now());
+        INSERT INTO records (topic, epoch, partition, "offset", produced_at, headers, disposition, command_id, redacted_at,
+                             digest)
+            VALUES ('t', 1, 0, 9, now(), '', 'accepted', '33333333-7425-40de-944b-e07fc1f90ae7', now(), '\\x00');
+        INSERT INTO attempts (attempt_id, command_id, account_no, kind, number, operation, fence, owner, opened_at,
+                              send_before_at, lease_until, horizon_at, method, path, known, redacted_at, body_hash)
+            VALUES ('33333333-7425-40de-944b-e07fc1f90ae9', '33333333-7425-40de-944b-e07fc1f90aea', 'A2', 'write', 1,
+                    'cash.adjust', 1, '33333333-7425-40de-944b-e07fc1f90ae7', now(), now(), now(), now(), 'POST', '/',
+                    'confirmed', now(), '\\x00');
+        INSERT INTO prunings VALUES ('commands', now() - interval '9 days', now(), 1);
+    """,
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published
 

@@ -17,8 +17,8 @@ READS = {
 """Last words of commands that change nothing of ours: what a new one is called decides which rule it obeys."""
 NEITHER = {"migrate", "send", "run", "demo"}
 """Those that the contract lets do without; of `replay` it is `run` and needs both."""
-OF_ITS_OWN = {"topics apply", "dead-letters redrive", "pause", "replay run"}
-"""They need both only with `--drained`, without `--preview`, without `--list`, with something to feed: see their own tests."""
+OF_ITS_OWN = {"topics apply", "dead-letters redrive", "pause", "replay run", "prune"}
+"""They need both only with `--drained`, without `--preview`, `--list`, with something to feed, without `--dry-run`: see their own tests."""
 WITHOUT_OUTPUT = {"migrate", "run", "demo"}
 """They print no fields: a revision, a log, a story."""
 

@@ -185,6 +185,8 @@ def test_a_port_of_kafka_is_one_that_can_be(port: str) -> None:
         ({"WHALE_RATE_PER_S": "-1"}, "LEDGER_WHALE_RATE_PER_S"),
         ({"LATE_APPLY_S": "-0.1"}, "LEDGER_LATE_APPLY_S"),
         ({"EXPIRES_AHEAD_MIN_S": "11", "EXPIRES_AHEAD_MAX_S": "10"}, "LEDGER_EXPIRES_AHEAD_MAX_S"),
+        ({"RETENTION_COMMANDS_DAYS": "1"}, "LEDGER_RETENTION_COMMANDS_DAYS"),
+        ({"PRUNE_EVERY_H": "24"}, "LEDGER_PRUNE_EVERY_H"),
         ({"WHALE_WITHDRAW_IDS": "path"}, "LEDGER_WHALE_WITHDRAW_IDS"),
         ({"ACCEPTED_NOTICE": "perhaps"}, "LEDGER_ACCEPTED_NOTICE"),
         ({"LOG_FORMAT": "xml"}, "LEDGER_LOG_FORMAT"),

@@ -13,6 +13,7 @@ from worker import clock
 from worker.app.budget import Permits
 from worker.app.gauges import Gauges
 from worker.app.lanes import Lanes
+from worker.app.pruning import Prunes
 from worker.app.renewal import Renewal
 from worker.app.rounds import Rounds, Step
 from worker.app.stopped import Stopped
@@ -104,6 +105,9 @@ class Worker:
                 if "timers" in self._roles:
                     for rounds in self._timers(engine, client, lanes.wake if lanes else _nobody):
                         inner.create_task(rounds.run(self._stopping))
+                    if self._settings.prune_every_h is not None:
+                        prunes = Prunes(engine, self._settings, self._settings.prune_every_h, self._log)
+                        inner.create_task(prunes.run(self._stopping))
                 gauges = Gauges(engine, self._metrics)
                 inner.create_task(self._rounds("gauges", gauges.read).run(self._stopping))
                 inner.create_task(self._rounds("secrets", self._renewal.look).run(self._stopping))

@@ -45,6 +45,9 @@ LABELS = {
     "outcome.recorded": "outcome",
     "outcome.published": "published",
     "outcome.set_aside": "set aside",
+    "command.pruned": "pruned",
+    "attempts.pruned": "pruned",
+    "outcomes.pruned": "pruned",
 }
 
 

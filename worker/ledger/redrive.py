@@ -25,10 +25,11 @@ class Would(StrEnum):
     TAKEN = "taken"
     FORGOTTEN = "forgotten"
     OTHER_TOPIC = "other_topic"
+    REDACTED = "redacted"
     DONE = "done"
 
 
-GUARDED = frozenset({Would.ENDED, Would.CONFLICT, Would.TAKEN, Would.FORGOTTEN, Would.OTHER_TOPIC})
+GUARDED = frozenset({Would.ENDED, Would.CONFLICT, Would.TAKEN, Would.FORGOTTEN, Would.OTHER_TOPIC, Would.REDACTED})
 """What the guard refuses: nothing of it is changed."""
 BACK = frozenset({Would.REFUSED, Would.MALFORMED, Would.QUARANTINED})
 """What would be a dead letter again."""

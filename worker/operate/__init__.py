@@ -16,6 +16,7 @@ reconcile  commands and outcomes against the brokerage's own histories, read by 
 adopt      a topic whose stored place no longer holds is accepted as it is now
 recover    a database that forgot is told what Kafka knows: `witnesses` say that it forgot, `remember` reads, `retell` tells
 audit      the table and the topic hold one chain, or which row does not fit
+prune      what is old and done is redacted or deleted, a little at a time
 outbox     what Kafka refused for good is put back
 drained    partitions are added where somebody says that nothing is under way
 doctor     everything that must be in order, one line each

@@ -19,12 +19,14 @@ from worker.operate.story import (
     of_evidence,
     of_outcomes,
     of_place,
+    of_pruned,
     of_records,
     of_redrives,
 )
 from worker.settings import Settings
 from worker.store.kept import left_out, list_attempts, list_evidence, list_last_outcomes, list_outcomes
 from worker.store.listings import read_adjustment
+from worker.store.pruning import read_pruned
 from worker.store.shown import Shown
 from worker.store.stories import (
     find_numbered,
@@ -86,6 +88,7 @@ async def explain_command(connection: AsyncConnection, command_id: UUID, setting
         *of_evidence(evidence),
         *of_adjustment(adjustment),
         *of_outcomes(outcomes, told, settings.topic_outcomes),
+        *of_pruned(identity, attempts, outcomes, await read_pruned(connection)),
     ]
     waits = waits_of(identity, lane, adjustment, await doubts(connection, settings, command_id=command_id, limit=2))
     return {

@@ -116,9 +116,9 @@ async def _open(connection: AsyncConnection, settings: Settings, asked: Asked) -
     known = await read_account(connection, asked.command_id)
     if known is None:
         raise NothingMatchedError(f"no command has the id {asked.command_id}")
-    account_no, accepted = known
-    if not accepted:
-        raise RefusedByGuardError(f"{asked.command_id} was refused when it was read; it is not parked")
+    account_no, gone = known
+    if gone is not None:
+        raise RefusedByGuardError(f"{asked.command_id} {gone}; it is not parked")
     lanes, now = await lock_lanes(connection, [account_no])
     command = (await read_commands(connection, [asked.command_id]))[asked.command_id]
     name = f"{command.command_type} {command.command_id}"

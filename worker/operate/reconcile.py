@@ -8,14 +8,16 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.times import written
-from worker.errors import NothingMatchedError
+from worker.errors import NothingMatchedError, RefusedByGuardError
 from worker.ledger.books import Kind
+from worker.ledger.retention import Aged
 from worker.operate.certificate import FORMAT, Certificate, seal
 from worker.operate.comparing import Part
 from worker.operate.differences import Found
 from worker.settings import Settings
 from worker.store import reconciling as store
 from worker.store.engine import transaction
+from worker.store.pruning import STILL_READ_FOR, read_pruned
 from worker.whale.entry import Reader
 
 PART: Final = timedelta(days=1)
@@ -48,11 +50,16 @@ async def ask(
 ) -> Asked:
     """Complete what was asked: up to a minute ago, from a day before; the end is never after now by the database's clock."""
     async with transaction(engine) as connection:
-        now = await store.read_now(connection)
+        now, pruned = await store.read_now(connection), await read_pruned(connection)
     end = now - STILL_UNDER_WAY_FOR if end is None else min(end, now)
     start = end - RANGE if start is None else start
     if start >= end:
         raise NothingMatchedError(f"the range from {written(start)} to {written(end)} is empty")
+    kept_from = [pruned[what].before_at + STILL_READ_FOR for what in (Aged.COMMANDS, Aged.OUTCOMES) if what in pruned]
+    if kept_from and start < max(kept_from):
+        raise RefusedByGuardError(
+            f"commands or outcomes of that range were pruned: what begins at {written(max(kept_from))} or later can be compared"
+        )
     return Asked(account_no, start, end, tuple(sorted(set(codes))))
 
 

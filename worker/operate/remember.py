@@ -14,11 +14,13 @@ from worker.kafka.topics import open_topics
 from worker.ledger.heard import Heard, hear
 from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
+from worker.ledger.retention import Aged
 from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.offsets import read_positions
+from worker.store.pruning import read_pruned
 from worker.store.recall import Place
-from worker.store.recalled import last_published, stored_offsets
+from worker.store.recalled import known_events, last_published, stored_offsets
 
 Say = Callable[[str], None]
 
@@ -80,6 +82,7 @@ async def remember(engine: AsyncEngine, settings: Settings, past: Past, say: Say
         date(remembered.earliest_ms, records)
     say(f"read {len(remembered.records)} records of the command topics that the database does not know")
     await _hear_outcomes(past, settings, ends, published, remembered)
+    await _leave_out_pruned(engine, remembered.heard)
     say(f"read {len(remembered.heard)} outcomes at the end of {settings.topic_outcomes}")
     await _find_letters(past, settings, ends, remembered)
     for place, (log_start, end) in sorted(ends.items()):
@@ -141,6 +144,16 @@ async def _hear_outcomes(
             told = hear(record)
             if told is not None:
                 remembered.heard.setdefault(told.event_id, told)
+
+
+async def _leave_out_pruned(engine: AsyncEngine, heard: dict[UUID, Heard]) -> None:
+    """Leave out what the database lacks because it was pruned there: that is not forgotten."""
+    async with transaction(engine) as connection:
+        pruned = (await read_pruned(connection)).get(Aged.OUTCOMES)
+        old = [key for key, one in heard.items() if pruned is not None and one.recorded_at < pruned.before_at]
+        known = await known_events(connection, old)
+    for key in set(old) - known:
+        del heard[key]
 
 
 async def _find_letters(

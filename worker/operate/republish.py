@@ -19,6 +19,7 @@ from worker.store.republished import (
     Stored,
     count_noted,
     count_outcomes,
+    count_pruned,
     forget_outcomes,
     gather_outcomes,
     read_outcomes,
@@ -44,6 +45,11 @@ async def republish(engine: AsyncEngine, settings: Settings, plan_id: UUID, to_t
             run = await read_run(connection, plan_id, to_topic)
             goes_on = run is not None and run.ended_at is None
             published, waiting = await count_outcomes(connection, plan)
+            pruned = await count_pruned(connection, plan)
+        if pruned and not goes_on:
+            raise RefusedByGuardError(
+                f"the outcomes of {pruned} records of plan {plan_id} were pruned; plan a range that begins later"
+            )
         if not published and not goes_on:
             raise NothingMatchedError(f"plan {plan_id} has no outcome that was published")
         how.confirm(f"This publishes {published} outcomes to {to_topic} again; consumers drop them by event_id.")

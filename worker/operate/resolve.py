@@ -111,9 +111,9 @@ async def _open(connection: AsyncConnection, settings: Settings, said: Said) -> 
     known = await read_account(connection, said.command_id)
     if known is None:
         raise NothingMatchedError(f"no command has the id {said.command_id}")
-    account_no, accepted = known
-    if not accepted:
-        raise RefusedByGuardError(f"{said.command_id} was refused when it was read; nothing of it is in doubt")
+    account_no, gone = known
+    if gone is not None:
+        raise RefusedByGuardError(f"{said.command_id} {gone}; nothing of it is in doubt")
     lanes, now = await lock_lanes(connection, [account_no])
     batch = Batch(lanes, now, timedelta(seconds=settings.in_doubt_notice_s))
     command = (await read_commands(connection, [said.command_id]))[said.command_id]

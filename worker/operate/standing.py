@@ -95,6 +95,9 @@ def summary_of(identity: Shown, lane: Shown | None, adjustment: Shown | None, wa
     amount = amount_of(identity["payload"])
     kind = identity["command_type"] or "a command of no readable type"
     name = f"{kind}{f' of {amount}' if amount else ''} for account {identity['account_no']}"
+    if identity["pruned_at"] is not None:
+        gone = f" It was pruned on {identity['pruned_at'][:10]}: only its identity, hash and verdict are kept."
+        return summary_of({**identity, "pruned_at": None}, lane, adjustment, waits) + gone
     match identity["state"]:
         case "succeeded":
             return f"{name} succeeded: {_success(identity)}{_ending(adjustment)}."

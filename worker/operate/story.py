@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from schemas.times import written
+from worker.ledger.retention import Aged
 from worker.operate.rules import VERDICTS, sentence
+from worker.store.pruning import Pruned
 from worker.store.shown import Shown
 from worker.store.stories import PLACES_LOOKED_AT
 
@@ -89,6 +92,12 @@ def of_attempts(attempts: list[Shown]) -> Iterator[Event]:
         series = kind, attempt["nth"]
         if kind == "look":
             yield Event(attempt["opened_at"], "look.began", f"{head} began", {}, *series)
+        elif attempt["redacted_at"] is not None:
+            kept = (
+                f"sha256 of the body {attempt['body_hash'] or 'none'}, of the answer {attempt['answer_hash'] or 'none'}"
+            )
+            told = f"{head}: {attempt['method']} {attempt['path']}; redacted on {attempt['redacted_at'][:10]}, {kept}"
+            yield Event(attempt["opened_at"], f"{kind}.began", told, attempt, *series)
         elif attempt["method"]:
             query = f"?{attempt['query']}" if attempt["query"] else ""
             told = f"{head}: {attempt['method']} {attempt['path']}{query} {_spaced(attempt['body'] or '')}".rstrip()
@@ -163,6 +172,26 @@ def of_outcomes(outcomes: list[Shown], told: list[dict[str, Any]], topic: str) -
         elif outcome["set_aside_reason"]:
             told_why = f"{head}: {outcome['set_aside_reason']}"
             yield Event(outcome["recorded_at"], "outcome.set_aside", told_why, {}, *series)
+
+
+def of_pruned(
+    identity: Shown, attempts: list[Shown], outcomes: list[Shown], pruned: Mapping[Aged, Pruned]
+) -> Iterator[Event]:
+    """Tell what was pruned of a finished command, and what is kept for ever."""
+    if identity["pruned_at"] is not None:
+        told = f"pruned on {identity['pruned_at'][:10]}: only its identity, hash and verdict are kept, and its numbers"
+        yield Event(identity["pruned_at"], "command.pruned", told, {})
+    elif identity["finished_at"] is not None and identity["attempts"] and Aged.ATTEMPTS in pruned and not attempts:
+        before = written(pruned[Aged.ATTEMPTS].before_at)
+        told = (
+            f"its calls, {identity['attempts']}, and looks were pruned, as all of commands that ended before {before}"
+        )
+        yield Event(identity["finished_at"], "attempts.pruned", told, {})
+    event_id = identity["terminal_event_id"]
+    if event_id is not None and Aged.OUTCOMES in pruned and event_id not in {one["event_id"] for one in outcomes}:
+        at = pruned[Aged.OUTCOMES]
+        told = f"its outcomes were pruned, as all published before {written(at.before_at)}; {event_id} was the terminal one"
+        yield Event(identity["finished_at"] or written(at.before_at), "outcomes.pruned", told, {})
 
 
 def _spaced(text: str) -> str:

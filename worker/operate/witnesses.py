@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.errors import ForgottenError
 from worker.kafka.past import Past, open_past
 from worker.ledger.heard import hear
+from worker.ledger.retention import Aged
 from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.offsets import read_positions
+from worker.store.pruning import read_pruned
 from worker.store.recalled import known_events, last_published
 
 TAIL = 50
@@ -40,7 +42,7 @@ async def find_witnesses(engine: AsyncEngine, settings: Settings, past: Past) ->
     last = {
         # at least what lies behind the last that the database knows: outcomes may have been published again after them
         place: [
-            h.event_id
+            h
             for r in await past.read(
                 place, max(start, min(end - TAIL, published.get(place[1], (end, None))[0] + 1)), end
             )
@@ -51,7 +53,8 @@ async def find_witnesses(engine: AsyncEngine, settings: Settings, past: Past) ->
     }
     async with transaction(engine) as connection:
         stored = await read_positions(connection)
-        known = await known_events(connection, [event_id for events in last.values() for event_id in events])
+        known = await known_events(connection, [one.event_id for events in last.values() for one in events])
+        pruned = (await read_pruned(connection)).get(Aged.OUTCOMES)
     found = []
     for place, at in sorted(committed.items()):
         ours = stored[place].next_offset if place in stored else 0
@@ -59,7 +62,9 @@ async def find_witnesses(engine: AsyncEngine, settings: Settings, past: Past) ->
         if ours < at <= ends.get(place, (0, 0))[1]:
             found.append(f"{place[0]}[{place[1]}] was stored up to offset {at}, and the database knows it up to {ours}")
     for place, events in sorted(last.items()):
-        unknown = [event_id for event_id in events if event_id not in known]
+        # what was recorded before all that was pruned up to is not missing
+        later = [one for one in events if pruned is None or one.recorded_at >= pruned.before_at]
+        unknown = [one.event_id for one in later if one.event_id not in known]
         if unknown:
             found.append(f"{place[0]}[{place[1]}] holds outcome {unknown[-1]}, which the database does not know")
     return found

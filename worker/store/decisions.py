@@ -9,14 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.ledger.decide import OWNER_SILENT
 
 
-async def read_account(connection: AsyncConnection, command_id: UUID) -> tuple[str, bool] | None:
-    """Say whose command it is, and whether it was accepted; None for an id that is not known."""
+async def read_account(connection: AsyncConnection, command_id: UUID) -> tuple[str, str | None] | None:
+    """Say whose command it is, and why there is no row of it, if there is none; None for an id that is not known."""
     statement = text("""
-        SELECT i.account_no, c.command_id IS NOT NULL AS accepted
+        SELECT i.account_no, CASE WHEN c.command_id IS NOT NULL THEN NULL
+               WHEN i.pruned_at IS NULL THEN 'was refused when it was read'
+               ELSE i.verdict || ' and was pruned on ' || CAST(CAST(i.pruned_at AT TIME ZONE 'UTC' AS date) AS text) END AS gone
         FROM command_ids i LEFT JOIN commands c USING (command_id) WHERE i.command_id = :command_id
     """)
     row = (await connection.execute(statement, {"command_id": command_id})).one_or_none()
-    return None if row is None else (row.account_no, row.accepted)
+    return None if row is None else (row.account_no, row.gone)
 
 
 async def read_open_call(connection: AsyncConnection, command_id: UUID, kinds: Sequence[str]) -> RowMapping | None:

@@ -54,7 +54,8 @@ async def list_attempts(connection: AsyncConnection, command_id: UUID, *, expiry
         ), ends AS MATERIALIZED (SELECT attempt_id, nth FROM numbered WHERE nth <= :first OR nth > count - :last)
         SELECT a.kind, e.nth, a.number, a.operation, a.opened_at, a.send_before_at, a.horizon_at, a.method, a.path, a.query,
                a.body, a.known AS verdict, a.reported_at, a.retry_at, a.duration_ms, a.rule, a.code, a.message, a.numbers,
-               a.http_status, a.answer, a.trace_id
+               a.http_status, a.answer, a.trace_id, a.redacted_at, encode(a.body_hash, 'hex') AS body_hash,
+               encode(a.answer_hash, 'hex') AS answer_hash
         FROM ends e JOIN attempts a ON a.command_id = :command_id AND a.attempt_id = e.attempt_id
         ORDER BY a.opened_at, a.kind DESC, a.number
     """)

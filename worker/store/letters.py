@@ -83,7 +83,8 @@ async def list_dead_letters(
 async def read_dead_letter(connection: AsyncConnection, dead_letter_id: UUID) -> list[Shown]:
     """Read one dead letter with its record and how often it was put back, bytes as hex and as text."""
     statement = text(f"""
-        SELECT {_COLUMNS}, d.epoch, r.disposition, r.produced_at, r.read_at, r.key, r.value, r.headers
+        SELECT {_COLUMNS}, d.epoch, r.disposition, r.produced_at, r.read_at, r.redacted_at, encode(r.digest, 'hex') AS digest,
+               r.key, r.value, r.headers
         FROM dead_letters d JOIN records r ON r.topic = d.topic AND r.epoch = d.epoch AND r.partition = d.partition
             AND r."offset" = d."offset"
         WHERE d.dead_letter_id = :dead_letter_id

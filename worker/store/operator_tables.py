@@ -172,3 +172,14 @@ day_totals = sa.Table(
     sa.Column("used", sa.Numeric, nullable=False),
     postgresql_with={"fillfactor": 80},
 )
+
+# Up to what age each sort of row was pruned or redacted, when last, and how many in all.
+prunings = sa.Table(
+    "prunings",
+    metadata,
+    sa.Column("what", sa.Text, primary_key=True),
+    sa.Column("before_at", instant, nullable=False),
+    sa.Column("pruned_at", instant, nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("before_at < pruned_at AND count > 0", name="past"),
+)

@@ -137,8 +137,10 @@ async def read_referring(
 async def read_owners(connection: AsyncConnection, kind: str, numbers: Collection[str]) -> dict[str, Owner]:
     """Read whose these numbers are, whatever the account."""
     statement = sql("""
-        SELECT n.number, n.account_no, n.command_id, c.command_type, c.state
-        FROM numbers n LEFT JOIN commands c USING (command_id) WHERE n.kind = :kind AND n.number = ANY(:numbers)
+        SELECT n.number, n.account_no, n.command_id, coalesce(c.command_type, i.command_type) AS command_type,
+               coalesce(c.state, i.verdict) AS state
+        FROM numbers n LEFT JOIN command_ids i USING (command_id) LEFT JOIN commands c USING (command_id)
+        WHERE n.kind = :kind AND n.number = ANY(:numbers)
     """)
     rows = (await connection.execute(statement, {"kind": kind, "numbers": list(numbers)})).mappings()
     return {row["number"]: _owner(row) for row in rows}
@@ -176,8 +178,10 @@ async def read_faults(connection: AsyncConnection, account_no: str, start: datet
             SELECT o.account_seq, o.command_id, o.type, o.recorded_at, s.event_id IS NULL AS unpublished,
                    b.set_aside_reason AS set_aside,
                    CASE WHEN p.account_seq IS DISTINCT FROM o.account_seq - 1 AND o.account_seq > 1
+                             -- an account's oldest were pruned without a gap: none is before the first that is left
+                             AND (p.account_seq IS NOT NULL OR NOT EXISTS (SELECT FROM prunings WHERE what = 'outcomes'))
                         THEN coalesce(p.account_seq, 0) END AS after,
-                   i.command_id IS NULL OR (c.command_id IS NULL AND o.type NOT IN (
+                   i.command_id IS NULL OR (c.command_id IS NULL AND i.pruned_at IS NULL AND o.type NOT IN (
                        'command.rejected', 'command.duplicate', 'command.conflicted')) AS unknown
             FROM outcomes o
             LEFT JOIN LATERAL (

@@ -111,6 +111,7 @@ class Letter:
     disposition: str
     redrive_count: int
     is_done: bool
+    redacted_at: datetime | None
 
     @property
     def place(self) -> Place:
@@ -173,7 +174,7 @@ async def read_letters(
     """Read the next dead letters of a selection in the sequence of their places; `until` bounds groups and ranges."""
     statement = sql(f"""
         SELECT d.dead_letter_id, d.topic, d.epoch, d.partition, d."offset", d.reason, d.state, d.redrive_count,
-               d.headers AS told, r.key, r.value, r.headers, r.disposition,
+               d.headers AS told, r.key, r.value, r.headers, r.disposition, r.redacted_at,
                EXISTS (SELECT 1 FROM redrives x WHERE x.run_id = :run_id AND x.dead_letter_id = d.dead_letter_id) AS is_done
         FROM dead_letters d JOIN records r ON r.topic = d.topic AND r.epoch = d.epoch AND r.partition = d.partition
             AND r."offset" = d."offset"
@@ -193,17 +194,17 @@ async def read_letters(
 
 
 def _letter(row: RowMapping) -> Letter:
-    told = dict(unpack_headers(bytes(row["told"])))  # ours come last
+    told = dict(unpack_headers(bytes(row["told"])))  # ours come last; of a redacted one there are none
     record = RawRecord(
         row["topic"],
         row["partition"],
         row["offset"],
-        int(told[ORIGINAL_TIMESTAMP.encode()] or b"0"),
+        int((told[ORIGINAL_TIMESTAMP.encode()] if row["redacted_at"] is None else None) or b"0"),
         None if row["key"] is None else bytes(row["key"]),
         None if row["value"] is None else bytes(row["value"]),
         unpack_headers(bytes(row["headers"])),
     )
-    names = ("dead_letter_id", "epoch", "reason", "state", "disposition", "redrive_count", "is_done")
+    names = ("dead_letter_id", "epoch", "reason", "state", "disposition", "redrive_count", "is_done", "redacted_at")
     return Letter(record=record, **{name: row[name] for name in names})
 
 
@@ -225,6 +226,10 @@ def foresee_one(candidate: Candidate, uses: Mapping[UUID, IdUse], forgotten: Map
     letter = candidate.letter
     if letter.is_done:
         return Foreseen(Would.DONE, "this redrive has done it")
+    if letter.redacted_at is not None:
+        return Foreseen(
+            Would.REDACTED, f"its bytes were redacted on {letter.redacted_at:%Y-%m-%d}; only a hash is kept"
+        )
     taken = letter.state == "redriven" or letter.disposition in TAKEN
     return foresee(
         taken=taken,
@@ -286,7 +291,7 @@ async def _lock_letters(
 ) -> dict[UUID, dict[str, Any]]:
     """Lock the dead letters and their records and read what they are now; those that the relay has are missing."""
     statement = sql("""
-        SELECT d.dead_letter_id, d.state, d.redrive_count, r.disposition,
+        SELECT d.dead_letter_id, d.state, d.redrive_count, r.disposition, r.redacted_at,
                EXISTS (SELECT 1 FROM redrives x WHERE x.run_id = :run_id AND x.dead_letter_id = d.dead_letter_id) AS is_done
         FROM dead_letters d JOIN records r ON r.topic = d.topic AND r.epoch = d.epoch AND r.partition = d.partition
             AND r."offset" = d."offset"

@@ -62,6 +62,21 @@ async def count_outcomes(connection: AsyncConnection, plan: Plan) -> tuple[int, 
     return published, waiting
 
 
+async def count_pruned(connection: AsyncConnection, plan: Plan) -> int:
+    """Count the records of a plan's range whose command has ended and whose terminal outcome is not kept any more."""
+    statement = sql(f"""
+        SELECT count(*) FROM {from_arrays(SPAN, alias="span")}
+        JOIN records r ON r.topic = :topic AND r.epoch = span.epoch AND r.partition = span.partition
+            AND r."offset" >= span.from_offset AND r."offset" < span.to_offset
+        JOIN command_ids i ON i.command_id = r.command_id AND i.terminal_event_id IS NOT NULL
+        WHERE NOT EXISTS (SELECT FROM outcomes o WHERE o.event_id = i.terminal_event_id)
+          AND (CAST(:account AS text) IS NULL OR i.account_no = :account)
+          AND (CAST(:type AS text) IS NULL OR i.command_type = :type)
+          AND (CAST(:ids AS uuid[]) IS NULL OR i.command_id = ANY(:ids))
+    """)
+    return int((await connection.execute(statement, _given(plan))).scalar_one())
+
+
 async def gather_outcomes(connection: AsyncConnection, plan: Plan, to_topic: str) -> int:
     """Note what goes out again, an account's outcomes one after the other; returns how many. What was noted is dropped."""
     await connection.execute(sql(f"SET LOCAL statement_timeout = '{GATHER_TIMEOUT}'"))

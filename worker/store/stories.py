@@ -29,7 +29,7 @@ async def read_identity(connection: AsyncConnection, command_id: UUID) -> Shown 
         SELECT i.command_id, i.account_no, coalesce(c.command_type, i.command_type) AS command_type,
                coalesce(c.state, i.verdict) AS state, c.position, i.result, i.error, c.payload, c.issued_by, c.issued_at,
                c.correlation_id, c.not_after, c.expires_at, c.accepted_at, c.attempts, c.first_sent_at, c.finished_at,
-               c.topic, c.partition, c."offset", p.parked_at, p.reason AS parked_reason, p.in_doubt AS parked_in_doubt,
+               c.topic, c.partition, c."offset", i.pruned_at, i.terminal_event_id, p.parked_at, p.reason AS parked_reason, p.in_doubt AS parked_in_doubt,
                d.reason AS doubt_reason, d.since_at AS doubt_since_at
         FROM command_ids i LEFT JOIN commands c USING (command_id) LEFT JOIN parked p USING (command_id)
             LEFT JOIN doubts d ON d.command_id = i.command_id AND NOT d.is_expiry

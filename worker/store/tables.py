@@ -1,9 +1,9 @@
 """The tables. Hot ones (lanes, timers, doubts, outbox) stay small; `command_ids` and `numbers` are never pruned."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
+
+from worker.store.storage import hot, long_lived
 
 metadata = sa.MetaData(
     naming_convention={
@@ -21,17 +21,6 @@ instant = sa.DateTime(timezone=True)
 _account = sa.Text(collation="C")
 
 
-def _hot(*, fillfactor: int = 70) -> dict[str, Any]:
-    """Room for updates within a page, and vacuum by count: these tables are small and change all the time."""
-    return {
-        "postgresql_with": {
-            "fillfactor": fillfactor,
-            "autovacuum_vacuum_scale_factor": 0,
-            "autovacuum_vacuum_threshold": 5000,
-        }
-    }
-
-
 # How far each partition was read; the digest of its last record tells a topic that was made again.
 offsets = sa.Table(
     "offsets",
@@ -47,7 +36,7 @@ offsets = sa.Table(
     sa.CheckConstraint("last_offset < next_offset", name="last_before_next"),
 )
 
-# Every record, byte for byte.
+# Every record, byte for byte, until it is redacted; its place stays for ever, for `recover` and `replay` ask by it.
 records = sa.Table(
     "records",
     metadata,
@@ -62,10 +51,13 @@ records = sa.Table(
     sa.Column("headers", BYTEA, nullable=False),
     sa.Column("disposition", sa.Text, nullable=False),
     sa.Column("command_id", UUID(as_uuid=True)),
+    sa.Column("redacted_at", instant),
+    sa.Column("digest", BYTEA),
     sa.CheckConstraint(
         "disposition IN ('accepted', 'duplicate', 'conflict', 'refused', 'malformed', 'quarantined')",
         name="disposition",
     ),
+    **long_lived(growing=True),
 )
 
 # The identity of every command for ever: duplicates are answered from here.
@@ -81,9 +73,10 @@ command_ids = sa.Table(
     sa.Column("result", JSONB),
     sa.Column("error", JSONB),
     sa.Column("terminal_event_id", UUID(as_uuid=True)),
+    sa.Column("pruned_at", instant),
     sa.CheckConstraint("verdict IN ('succeeded', 'rejected')", name="verdict"),
     sa.CheckConstraint("(verdict IS NULL) = (terminal_event_id IS NULL)", name="verdict_has_event"),
-    postgresql_with={"fillfactor": 85},
+    **long_lived(fillfactor=85),
 )
 
 # What was accepted, and where it stands. `position` is its place in the account's lane.
@@ -114,7 +107,7 @@ commands = sa.Table(
     sa.UniqueConstraint("account_no", "position"),
     sa.CheckConstraint("state IN ('queued', 'sending', 'in_doubt', 'parked', 'succeeded', 'rejected')", name="state"),
     sa.CheckConstraint("(state IN ('succeeded', 'rejected')) = (finished_at IS NOT NULL)", name="finished"),
-    postgresql_with={"fillfactor": 80},
+    **long_lived(fillfactor=60),
 )
 
 # One row per account: whose turn it is, until when, and what it waits for.
@@ -140,7 +133,7 @@ lanes = sa.Table(
     sa.CheckConstraint("state <> 'held' OR (wake_at IS NOT NULL AND hold_reason IS NOT NULL)", name="held"),
     sa.CheckConstraint("state <> 'ready' OR ready_at IS NOT NULL", name="ready"),
     sa.CheckConstraint("head_position <= next_position", name="head_before_next"),
-    **_hot(),
+    **hot(),
 )
 sa.Index("ix_lanes_ready", lanes.c.urgent.desc(), lanes.c.ready_at, postgresql_where=sa.text("state = 'ready'"))
 sa.Index("ix_lanes_wake", lanes.c.wake_at, postgresql_where=sa.text("state = 'held'"))
@@ -177,10 +170,13 @@ attempts = sa.Table(
     sa.Column("http_status", sa.Integer),
     sa.Column("answer", BYTEA),
     sa.Column("trace_id", sa.Text),
+    sa.Column("redacted_at", instant),
+    sa.Column("body_hash", BYTEA),
+    sa.Column("answer_hash", BYTEA),
     sa.CheckConstraint("kind IN ('write', 'expiry', 'look')", name="kind"),
     sa.CheckConstraint("kind = 'look' OR (method IS NOT NULL AND path IS NOT NULL)", name="write_is_stored"),
     sa.PrimaryKeyConstraint("command_id", "attempt_id"),  # attempts are looked for by their command alone
-    postgresql_with={"fillfactor": 80},
+    **long_lived(fillfactor=80),
 )
 
 # What is in doubt now: an open question with its next step. The row goes when the doubt is cleared.
@@ -196,7 +192,7 @@ doubts = sa.Table(
     sa.Column("notice_at", instant),
     sa.Column("parked_at", instant),
     sa.Column("reason", sa.Text, nullable=False),
-    **_hot(),
+    **hot(),
 )
 sa.Index("ix_doubts_notice", doubts.c.notice_at, postgresql_where=sa.text("notice_at IS NOT NULL"))
 sa.Index("ix_doubts_account_no", doubts.c.account_no)
@@ -212,6 +208,7 @@ parked = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("in_doubt", sa.Boolean, nullable=False),
     sa.Index("ix_parked_account_no", "account_no"),
+    **hot(),
 )
 
 # Parked commands and verdicts by absence are looked at again: a look may confirm, never reject.
@@ -224,6 +221,7 @@ watches = sa.Table(
     sa.Column("until_at", instant, nullable=False),
     sa.Column("looks", sa.Integer, nullable=False, server_default="0"),
     sa.Index("ix_watches_look_at", "look_at"),
+    **hot(),
 )
 
 # What a look or a person said about a command; append only.
@@ -287,7 +285,7 @@ timers = sa.Table(
     sa.CheckConstraint("kind IN ('expire', 'watch')", name="kind"),
     sa.CheckConstraint("state IN ('armed', 'due')", name="state"),
     sa.CheckConstraint("fired_at IS NOT NULL OR wake_at >= due_at", name="never_early"),
-    **_hot(),
+    **hot(),
 )
 sa.Index("ix_timers_account_no", timers.c.account_no, timers.c.due_at)
 sa.Index("ix_timers_wake", timers.c.wake_at, timers.c.command_id, postgresql_where=sa.text("state = 'armed'"))
@@ -309,6 +307,7 @@ outcomes = sa.Table(
     sa.CheckConstraint("account_seq >= 1", name="account_seq"),
     # a command may have been sent again any number of times: its repeats are counted apart from the rest
     sa.Index("ix_outcomes_of_command", "command_id", "type", "recorded_at"),
+    **long_lived(growing=True),
 )
 
 # Where Kafka has an outcome; a row of its own, so that outcomes, which are wide, are written once and never changed.
@@ -319,6 +318,7 @@ publications = sa.Table(
     sa.Column("published_at", instant, nullable=False),
     sa.Column("partition", sa.Integer, nullable=False),
     sa.Column("offset", sa.BigInteger, nullable=False),
+    **long_lived(growing=True),
 )
 
 # Records that were not taken, each with its reason; the bytes are in `records`.
@@ -375,7 +375,7 @@ outbox = sa.Table(
     sa.Column("set_aside_reason", sa.Text),
     sa.CheckConstraint("kind IN ('outcome', 'dead_letter', 'audit')", name="kind"),
     sa.Index("ix_outbox_set_aside", "shard", "ordered_by", postgresql_where=sa.text("set_aside_reason IS NOT NULL")),
-    **_hot(fillfactor=100),
+    **hot(fillfactor=100),
 )
 relay_shards = sa.Table(
     "relay_shards",

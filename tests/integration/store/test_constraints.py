@@ -55,7 +55,10 @@ AUDIT = (
 )
 BRAKE = "INSERT INTO brakes (kind, subject, set_by, reason) VALUES ({0}, 'ann', 'why')"
 
+PRUNING = "INSERT INTO prunings (what, before_at, pruned_at, count) VALUES ('commands', {0})"
+
 VIOLATIONS = {
+    "ck_prunings_past": PRUNING.format("now(), now() - interval '1 s', 1"),
     "ck_audit_chained": AUDIT.format("1, '', NULL"),
     "ck_audit_head_one_row": """INSERT INTO audit_head ("only", audit_seq, hash) VALUES (false, 0, '')""",
     "pk_audit_head": "INSERT INTO audit_head (audit_seq, hash) VALUES (0, '')",

@@ -19,6 +19,7 @@ from worker.ledger.lanes import LaneState
 from worker.ledger.positions import ReasonKind
 from worker.ledger.redrive import Would
 from worker.ledger.replays import Class
+from worker.ledger.retention import Aged
 from worker.operate.certificate import FORMAT
 from worker.operate.reconcile import COUNTS
 from worker.operate.recover import Report
@@ -48,6 +49,7 @@ def checked(table: sa.Table, column: str) -> set[str]:
         (states.LETTER, dead_letters.State),
         (Reason, dead_letters.WhyDead),
         (states.WOULD, Would),
+        (states.AGED, Aged),
         (states.OUTBOX, checked(tables.outbox, "kind")),
         (states.STEP, Step),
         (states.NOT_READ, ReasonKind),
