@@ -17,6 +17,7 @@ from worker.app.rounds import Rounds, Step
 from worker.app.stopped import Stopped
 from worker.kafka.broker import Intake
 from worker.kafka.producer import Producer
+from worker.observe.declarations import Labels, show
 from worker.observe.health import Health, Liveness, Readiness
 from worker.observe.loop_lag import measure_loop_lag
 from worker.observe.metrics import Metrics
@@ -26,7 +27,7 @@ from worker.pipeline.effect import Effect
 from worker.pipeline.finish import Finish
 from worker.pipeline.publish import SHARD_LEASE_S, Publish
 from worker.settings import Settings
-from worker.store.engine import create_engine, transaction
+from worker.store.engine import connections_in_use, create_engine, transaction
 from worker.store.lanes import wake_lanes
 from worker.timers.due import wake_due
 from worker.timers.expire import end_watched
@@ -47,6 +48,7 @@ RELAY_PACE_BUSY_S = 0.15
 RELAY_BUSY_ROWS = 50
 WATCHES_AT_ONCE = 5
 RECORD_MARGIN_S = 2.0
+POOL_SIZE = 8
 GARBAGE_SEARCH_AFTER = 20_000
 
 
@@ -68,8 +70,10 @@ class Worker:
             loop.add_signal_handler(number, self._stopping.set)
         settings = self._settings
         async with AsyncExitStack() as stack:
-            engine = create_engine(settings.database_url.get_secret_value())
+            engine = create_engine(settings.database_url.get_secret_value(), pool_size=POOL_SIZE)
             stack.push_async_callback(engine.dispose)
+            self._metrics.database_connections.set_function(lambda: connections_in_use(engine))
+            self._metrics.database_connections_max.set(POOL_SIZE)
             health = Health(self._readiness, self._liveness, self._metrics)
             port = await stack.enter_async_context(health.serve(settings.http_host, settings.http_port))
             client = await stack.enter_async_context(_client(settings))
@@ -101,6 +105,7 @@ class Worker:
                         inner.create_task(rounds.run(self._stopping))
                 gauges = Gauges(engine, self._metrics)
                 inner.create_task(self._rounds("gauges", gauges.read).run(self._stopping))
+                inner.create_task(self._rounds("invariants", gauges.read_invariants).run(self._stopping))
                 stopped = Stopped(engine, self._readiness, self._metrics, self._log)
                 inner.create_task(self._rounds("stopped", stopped.read).run(self._stopping))
             self._log.info("run.drained")
@@ -212,15 +217,24 @@ class Worker:
                 self._readiness.set("kafka", "; ".join(reasons))
             else:
                 self._readiness.clear("kafka")
-            for (topic, partition), lag in intake.lags().items():
-                self._metrics.intake_lag_records.labels(topic=topic, partition=partition).set(lag)
+            lags: dict[Labels, float] = {
+                (topic, str(partition)): float(lag) for (topic, partition), lag in intake.lags().items()
+            }
+            show(self._metrics.intake_lag_records, lags)
+            self._metrics.intake_connected.set(intake.connected)
+            self._metrics.intake_refused.set(len(intake.refusals()))
             return SWEEP_ROUND_S
 
         return step
 
     def _rounds(self, name: str, step: Step) -> Rounds:
         self._liveness.watch(name, ENGINE_LATE_S)
-        return Rounds(name, step, self._readiness, self._liveness, self._log)
+
+        async def counted() -> float:
+            with self._metrics.measured(name):
+                return await step()
+
+        return Rounds(name, counted, self._readiness, self._liveness, self._log)
 
 
 @asynccontextmanager

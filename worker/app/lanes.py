@@ -6,7 +6,7 @@ from collections import deque
 from structlog.typing import FilteringBoundLogger
 
 from worker import clock
-from worker.app.budget import Permits
+from worker.app.budget import Barred, Permits
 from worker.errors import PartUnavailableError
 from worker.ledger.verdicts import Evidence, NotSent, Verdict
 from worker.observe.health import Liveness, Readiness
@@ -14,7 +14,7 @@ from worker.observe.metrics import Metrics
 from worker.pipeline.claim import Claim, ClaimUnsureError
 from worker.pipeline.effect import Effect
 from worker.pipeline.finish import Finish
-from worker.pipeline.turn import Ended, Turn
+from worker.pipeline.turn import Ended, Turn, count
 
 IDLE_S = 0.05
 AWAY_FIRST_S = 0.1
@@ -52,6 +52,10 @@ class Lanes:
         self._claiming = True
         self._paused_for: tuple[str, str] | None = None
         self._unreached = 0
+        self._barred = Barred(metrics)
+        metrics.answers_unrecorded.set_function(lambda: len(self._ended))
+        metrics.calls_in_flight.set_function(lambda: len(self._calls))
+        metrics.calls_in_flight_max.set(permits.slots.in_flight_max)
 
     def wake(self) -> None:
         """Say that a lane may be ready: intake or a timer has just committed."""
@@ -104,10 +108,14 @@ class Lanes:
         """Claim what permits allow; returns whether there may be more at once."""
         room = self._permits.slots.in_flight_max * UNRECORDED_PER_SLOT - len(self._ended)
         urgent, others = await self._permits.available()
+        self._barred.note(clock.boot_s(), urgent, others)
         limit = min(urgent if others <= 0 else others, room, CLAIM_MAX)
         if limit <= 0:
             return False
-        claimed = await self._claim.claim(limit, urgent_only=others <= 0)
+        with self._metrics.measured("claim") as one:
+            claimed = await self._claim.claim(limit, urgent_only=others <= 0)
+            one.count = claimed.lanes
+        count(self._metrics, claimed.concluded)
         for turn in claimed.turns:
             self._permits.begin()
             call = group.create_task(self._carry_out(turn))
@@ -117,12 +125,10 @@ class Lanes:
         return claimed.lanes >= limit >= self._permits.slots.in_flight_max // CLAIM_PART
 
     async def _carry_out(self, turn: Turn) -> None:
-        self._metrics.calls_in_flight.inc()
         try:
             ended = await self._effect.carry_out(turn)
         finally:
             self._permits.end()
-            self._metrics.calls_in_flight.dec()
         self._pause_if_pointless(turn, ended.found)
         self._ended.append(ended)
         self._to_record.set()
@@ -162,7 +168,9 @@ class Lanes:
                 continue
             batch = [self._ended[i] for i in range(min(len(self._ended), FLUSH_MAX))]
             try:
-                await self._finish.finish(batch)
+                with self._metrics.measured("finish") as one:
+                    await self._finish.finish(batch)
+                    one.count = len(batch)
             except PartUnavailableError as error:
                 self._readiness.set("finish", f"Postgres cannot be reached to record answers: {error}")
                 self._log.warning("finish.unavailable", why=str(error), waiting=len(self._ended))
@@ -175,7 +183,6 @@ class Lanes:
                 self._empty.set()
             away_s = AWAY_FIRST_S
             self._readiness.clear("finish")
-            self._metrics.flush_commands.labels(stage="finish").observe(len(batch))
             self._to_claim.set()
 
     async def _drain(self, drain_s: float) -> None:

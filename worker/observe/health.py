@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from worker.errors import SettingsError
+from worker.observe.declarations import show
 from worker.observe.metrics import CONTENT_TYPE, Metrics
 
 OK, UNAVAILABLE = 200, 503
@@ -89,6 +90,7 @@ class Health:
     async def render_metrics(self, _request: web.Request) -> web.Response:
         """Answer in Prometheus' text form."""
         self.metrics.not_ready_reasons.set(len(self.readiness.reasons()))
+        show(self.metrics.engine_silent_s, {(name,): since_s for name, since_s in self.liveness.since_s().items()})
         return web.Response(body=self.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     @asynccontextmanager

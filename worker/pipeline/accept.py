@@ -55,8 +55,10 @@ class Accept:
         self, records: Sequence[RawRecord], read_from: Mapping[TopicPartition, int]
     ) -> Mapping[TopicPartition, int]:
         """Judge and store a batch; see the port for what it promises."""
-        judged = [(record, check(record, self._topics)) for record in records]
-        stored = await self._store(judged, dict(read_from))
+        with self._metrics.measured("accept") as one:
+            judged = [(record, check(record, self._topics)) for record in records]
+            stored = await self._store(judged, dict(read_from))
+            one.count = len(records)
         self._woken()
         return stored
 
@@ -78,12 +80,12 @@ class Accept:
 
     def _count(self, kept: Sequence[Judged]) -> None:
         for topic, count in Counter(record.topic for record, _ in kept).items():
-            self._metrics.records_read.labels(topic=topic).inc(count)
+            self._metrics.records_read.labels(topic).inc(count)
         for _, judged in kept:
             if isinstance(judged, Refusal):
-                self._metrics.commands_refused.labels(code=judged.code).inc()
+                self._metrics.commands_refused.labels(judged.code).inc()
             elif isinstance(judged, Malformed):
-                self._metrics.dead_letters.labels(reason=judged.reason).inc()
+                self._metrics.dead_letters.labels(judged.reason).inc()
 
     async def _store_halves(
         self, batch: Sequence[Judged], read_from: dict[TopicPartition, int]

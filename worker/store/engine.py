@@ -11,6 +11,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from worker.errors import DataRefusedError, LedgerWorkerError, PartUnavailableError, RevisionError, SettingsError
 from worker.store.arrays import Rows, arrays
@@ -50,6 +51,11 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
             " -c synchronous_commit=on -c timezone=UTC -c jit=off",
         },
     )
+
+
+def connections_in_use(engine: AsyncEngine) -> int:
+    """Return how many connections of the engine's pool somebody has at this moment."""
+    return engine.pool.checkedout() if isinstance(engine.pool, QueuePool) else 0
 
 
 @asynccontextmanager

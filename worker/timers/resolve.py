@@ -98,7 +98,7 @@ class Watch:
                 return
             batch = Batch(lanes, now, timedelta(seconds=self._settings.in_doubt_notice_s))
             if command.state == "rejected":
-                self._metrics.contradictions.labels(operation=command.command_type).inc()
+                self._metrics.contradictions.labels(command.command_type).inc()
                 self._log.error("resolve.contradicted", command_id=str(command_id), shown=evidence.note)
             conclude(batch, conclusion, turn_ends=False)
             batch.facts.add(
