@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
+.PHONY: help demo test checks pages mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
 export PYTHON
 # what is imported is compiled once, not again by each of the many processes that demo and test start
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PARTS := .venv/installed-parts
 TESTS := .venv/installed-test
+PROMTOOL_VERSION := v0.316.0
+PROMTOOL := .cache/promtool-$(PROMTOOL_VERSION)/promtool
 ARGS :=
 RUNS := 100000
 SEED :=
@@ -46,6 +48,13 @@ lint: $(TESTS) ## ruff, its format, and the layers of imports
 types: $(TESTS) ## mypy
 	@$(BIN)/mypy
 
+checks: $(PROMTOOL) ## the alert rules by Prometheus' own tool, which Go builds; needs Go and a network once
+	@$(PROMTOOL) check rules deploy/prometheus/alerts.yml
+	@$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
+
+pages: $(TESTS) ## write the reference pages that are made from code: metrics, log events
+	@$(BIN)/python -m worker.observe.pages
+
 bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -69,6 +78,9 @@ locks: $(TESTS) ## compile requirements/*.txt again from pyproject.toml
 clean: ## remove .venv, what was fetched and what was built
 	rm -rf .venv .cache .demo .chaos .soak build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PROMTOOL):
+	@GOBIN=$(CURDIR)/$(dir $@) go install github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL_VERSION)
 
 $(PARTS): requirements/parts.txt requirements/uv.txt requirements/install pyproject.toml
 	@sh requirements/install requirements/parts.txt

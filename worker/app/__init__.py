@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
@@ -15,10 +16,12 @@ from worker.app.gauges import Gauges
 from worker.app.lanes import Lanes
 from worker.app.rounds import Rounds, Step
 from worker.app.stopped import Stopped
+from worker.app.stories import Stories
 from worker.kafka.broker import Intake
 from worker.kafka.producer import Producer
 from worker.observe.declarations import Labels, show
 from worker.observe.health import Health, Liveness, Readiness
+from worker.observe.logs import LogLevel, set_level
 from worker.observe.loop_lag import measure_loop_lag
 from worker.observe.metrics import Metrics
 from worker.pipeline.accept import Accept, accept_options, topic_types
@@ -49,6 +52,7 @@ RELAY_BUSY_ROWS = 50
 WATCHES_AT_ONCE = 5
 RECORD_MARGIN_S = 2.0
 POOL_SIZE = 8
+STORIES_AT_ONCE = 2
 GARBAGE_SEARCH_AFTER = 20_000
 
 
@@ -69,13 +73,16 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         settings = self._settings
+        loop.add_signal_handler(signal.SIGUSR1, self._say, "debug")
+        loop.add_signal_handler(signal.SIGUSR2, self._say, settings.log_level)
         async with AsyncExitStack() as stack:
             engine = create_engine(settings.database_url.get_secret_value(), pool_size=POOL_SIZE)
             stack.push_async_callback(engine.dispose)
             self._metrics.database_connections.set_function(lambda: connections_in_use(engine))
             self._metrics.database_connections_max.set(POOL_SIZE)
             health = Health(self._readiness, self._liveness, self._metrics)
-            port = await stack.enter_async_context(health.serve(settings.http_host, settings.http_port))
+            more = await stack.enter_async_context(_stories(settings, self._log))
+            port = await stack.enter_async_context(health.serve(settings.http_host, settings.http_port, more))
             client = await stack.enter_async_context(_client(settings))
             self._log.info("run.started", roles=sorted(self._roles), owner=str(self._owner), http_port=port)
             async with asyncio.TaskGroup() as group:
@@ -83,6 +90,10 @@ class Worker:
                 await self._run_engines(engine, client)
                 lag.cancel()
         self._log.info("run.stopped")
+
+    def _say(self, level: LogLevel) -> None:
+        set_level(level)
+        self._log.warning("run.level_set", to=level)
 
     async def _run_engines(self, engine: AsyncEngine, client: WhaleClient) -> None:
         """Start the engines of the roles; on the way out intake stops first and the relay last."""
@@ -235,6 +246,19 @@ class Worker:
                 return await step()
 
         return Rounds(name, counted, self._readiness, self._liveness, self._log)
+
+
+@asynccontextmanager
+async def _stories(settings: Settings, log: FilteringBoundLogger) -> AsyncIterator[list[web.RouteDef]]:
+    """Give the addresses that tell of commands and accounts, none where they are not wanted."""
+    if not settings.http_explain:
+        yield []
+        return
+    engine = create_engine(settings.database_url.get_secret_value(), pool_size=STORIES_AT_ONCE)
+    try:
+        yield Stories(engine, settings, log).routes()
+    finally:
+        await engine.dispose()
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from worker.app.budget import Barred, Permits
 from worker.errors import PartUnavailableError
 from worker.ledger.verdicts import Evidence, NotSent, Verdict
 from worker.observe.health import Liveness, Readiness
+from worker.observe.logs import ids, is_detailed
 from worker.observe.metrics import Metrics
 from worker.pipeline.claim import Claim, ClaimUnsureError
 from worker.pipeline.effect import Effect
@@ -116,6 +117,9 @@ class Lanes:
             claimed = await self._claim.claim(limit, urgent_only=others <= 0)
             one.count = claimed.lanes
         count(self._metrics, claimed.concluded)
+        if is_detailed():
+            for told in claimed.concluded:
+                self._log.debug("claim.concluded", **ids(told.command), decision=type(told.decision).__name__)
         for turn in claimed.turns:
             self._permits.begin()
             call = group.create_task(self._carry_out(turn))
@@ -129,6 +133,11 @@ class Lanes:
             ended = await self._effect.carry_out(turn)
         finally:
             self._permits.end()
+        if is_detailed():
+            found, rule = type(ended.found).__name__, getattr(ended.found, "rule", None)
+            self._log.debug(
+                "effect.ended", **ids(turn.command), kind=turn.kind, number=turn.number, found=found, rule=rule
+            )
         self._pause_if_pointless(turn, ended.found)
         self._ended.append(ended)
         self._to_record.set()

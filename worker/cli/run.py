@@ -35,6 +35,8 @@ def run(
     settings = settings_for("kafka", "database", "whale")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end_before_the_start)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # what they change is not there before the worker is
     uvloop.run(_run(settings, roles))
 
 
@@ -49,9 +51,10 @@ def _end_before_the_start(number: int, frame: FrameType | None) -> None:
 async def _run(settings: "Settings", roles: list[str]) -> None:
     from worker.app import Worker
     from worker.app.start import check_start
-    from worker.observe.logs import configure
+    from worker.observe.logs import configure, set_level
 
     await check_start(settings)
     # only now: what keeps it from starting is told in one sentence, not in the libraries' lines too
     log = configure(settings.log_format, settings.secret_values(), sys.stderr)
+    set_level(settings.log_level)
     await Worker(settings, roles, log).run()

@@ -1,6 +1,6 @@
 """Health over HTTP: `/livez` (is any engine stuck), `/readyz` (what is it waiting for), `/metrics`."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -94,8 +94,8 @@ class Health:
         return web.Response(body=self.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     @asynccontextmanager
-    async def serve(self, host: str, port: int) -> AsyncIterator[int]:
-        """Answer while the block runs; yields the port, which differs from the one given when that is 0.
+    async def serve(self, host: str, port: int, more: Sequence[web.RouteDef] = ()) -> AsyncIterator[int]:
+        """Answer while the block runs, at `more` addresses too; yields the port, which differs from the one given when that is 0.
 
         Raises SettingsError when the address cannot be had.
         """
@@ -103,6 +103,7 @@ class Health:
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/metrics", self.render_metrics)
+        app.router.add_routes(more)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:

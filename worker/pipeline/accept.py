@@ -11,6 +11,7 @@ from worker.errors import DataRefusedError
 from worker.ledger.commands import Malformed, Refusal
 from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
+from worker.observe.logs import ids, is_detailed
 from worker.observe.metrics import Metrics
 from worker.pipeline.check import TopicTypes, check
 from worker.settings import Settings
@@ -86,6 +87,17 @@ class Accept:
                 self._metrics.commands_refused.labels(judged.code).inc()
             elif isinstance(judged, Malformed):
                 self._metrics.dead_letters.labels(judged.reason).inc()
+        if is_detailed():
+            for record, judged in kept:
+                if not isinstance(judged, Malformed):
+                    self._log.debug(
+                        "accept.stored",
+                        **ids(judged),
+                        found=type(judged).__name__,
+                        topic=record.topic,
+                        partition=record.partition,
+                        offset=record.offset,
+                    )
 
     async def _store_halves(
         self, batch: Sequence[Judged], read_from: dict[TopicPartition, int]

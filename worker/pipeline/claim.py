@@ -19,6 +19,7 @@ from worker.ledger.decide import RECOVERED, Known, LookAt, Park, Send, Wait
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.limits import of_open_doubts, read_limits
 from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
+from worker.observe.logs import ids
 from worker.pipeline.policy import Allowance, objection
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
@@ -235,7 +236,7 @@ class Claim:
         try:
             return _operation_of(head).build(intent, self._variants)
         except (KeyError, TypeError, ValueError) as error:
-            self._log.exception("claim.unbuildable", command_id=str(head.command.command_id))
+            self._log.exception("claim.unbuildable", **ids(head.command))
             return Park(f"no request can be made of it: {error}", in_doubt=False)
 
     def _unguided(self, head: Head, intent: Intent, now: datetime) -> Wait | Park | None:

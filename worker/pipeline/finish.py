@@ -18,6 +18,7 @@ from worker.ledger.decide import Attempt, Decision, Known, Reject, Send, Succeed
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import InDoubt, Unreadable
+from worker.observe.logs import ids
 from worker.observe.metrics import Metrics
 from worker.pipeline.report import report, report_row
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, count, weigh
@@ -84,7 +85,7 @@ class Finish:
             [culprit] = ended
             if culprit.found in (ANSWER_REFUSED, LOOK_REFUSED):
                 raise
-            self._log.error("finish.quarantined", command_id=str(culprit.turn.command.command_id), why=str(error))
+            self._log.error("finish.quarantined", **ids(culprit.turn.command), why=str(error))
             unreadable = LOOK_REFUSED if culprit.turn.kind == LOOK else ANSWER_REFUSED
             await self.finish([Ended(culprit.turn, unreadable, culprit.ended_s)])
         else:
@@ -180,9 +181,7 @@ class Finish:
 
     def _contradicted(self, command: CommandRow, decision: Decision) -> None:
         self._metrics.contradictions.labels(command.command_type).inc()
-        self._log.error(
-            "finish.contradicted", command_id=str(command.command_id), recorded=command.state, shown=str(decision)
-        )
+        self._log.error("finish.contradicted", **ids(command), recorded=command.state, shown=str(decision))
 
     def _expiry(self, batch: Batch, tally: Tally, ended: Ended, read: Read, *, holds: bool) -> None:
         """Record an expiry; it holds no lane: where it is not over, its timer waits alone."""

@@ -71,6 +71,14 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 @asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """One database transaction that can only read. Raises as `transaction` does."""
+    async with transaction(engine) as connection:
+        await connection.execute(sql("SET TRANSACTION READ ONLY"))
+        yield connection
+
+
+@asynccontextmanager
 async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Give a connection on which every statement is its own database transaction, for a lock that outlives one.
 
