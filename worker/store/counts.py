@@ -37,7 +37,8 @@ _COUNTS = text("""
                CASE WHEN c.payload ->> 'currency' ~ '^[A-Z]{3}$' THEN c.payload ->> 'currency' ELSE 'other' END AS unit
         FROM doubts d LEFT JOIN commands c USING (command_id)
     ), units AS (
-        SELECT unit FROM doubtful WHERE amount IS NOT NULL GROUP BY unit ORDER BY count(*) DESC, unit LIMIT 10
+        SELECT unit FROM doubtful WHERE amount IS NOT NULL AND unit <> 'other'
+        GROUP BY unit ORDER BY count(*) DESC, unit LIMIT 10
     ), waiting AS (SELECT * FROM doubtful WHERE parked_at IS NULL)
     SELECT (SELECT json_agg(json_build_array(name, n)) FROM (
                 SELECT state AS name, count(*) AS n FROM lanes GROUP BY state) AS one) AS lanes,
