@@ -63,6 +63,8 @@ def send_all_that_can_go_wrong(upstream: Upstream, brokerage: SandboxClient) -> 
         account_no = new_account()
         brokerage.fault(kind, account_no=account_no, operation="cash.freeze")
         commands.append(marked(new_command("cash.freeze", account_no)))
+    # what needs no call is decided at the claim
+    commands.append(marked(new_command("cash.adjust", new_account(), not_after="2020-01-01T00:00:00Z")))
     unreadable, account_no = f'{{"account_no": "{MARK}", "amount": "{AMOUNT}"'.encode(), new_account()
     bad = new_command("cash.adjust", account_no, {"amount": f"{AMOUNT}1", "remark": MARK})
     header = ("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01".encode())

@@ -1,8 +1,11 @@
 """What the gauges show: every count by one statement, bounded whatever upstream calls its currencies."""
 
+import pytest
+
 from tests.integration.store.world import DOUBT, World, done
 from tests.support import new_account
 from worker.app.gauges import Gauges
+from worker.errors import PartUnavailableError
 from worker.store.counts import read_counts
 from worker.store.engine import transaction
 
@@ -55,14 +58,18 @@ async def test_a_verdict_is_counted_when_it_is_committed_and_not_before(world: W
     counted = world.metrics.commands_finished.labels("cash.adjust", "succeed")
     await world.accept_new("cash.adjust", new_account())
     turn = await world.claim_one()
-    await world.sql("ALTER TABLE outcomes RENAME TO away")
-    try:
+    await world.sql("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'serialization_failure'; END $$
+    """)
+    await world.sql("""
+        CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON outcomes DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION refuse()
+    """)
+    with pytest.raises(PartUnavailableError):
         await world.finish(turn, done())
-    except Exception:  # noqa: BLE001 - whatever keeps it from committing
-        assert _value(counted) == 0
-    else:
-        raise AssertionError("it was committed without its outcome")
-    await world.sql("ALTER TABLE away RENAME TO outcomes")
+    assert _value(counted) == 0
+    await world.sql("DROP TRIGGER at_commit ON outcomes")
     await world.finish(turn, done())
     assert _value(counted) == 1
     await world.finish(turn, done())
