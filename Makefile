@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test checks mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
+.PHONY: help demo test checks pages mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
 export PYTHON
 # what is imported is compiled once, not again by each of the many processes that demo and test start
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PARTS := .venv/installed-parts
 TESTS := .venv/installed-test
+PROMTOOL_VERSION := v0.316.0
+PROMTOOL := .cache/promtool-$(PROMTOOL_VERSION)/promtool
 ARGS :=
 RUNS := 100000
 SEED :=
@@ -25,9 +27,6 @@ demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep"
 test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(or $(ARGS),--ignore=tests/chaos)
 	@$(if $(ARGS),,$(BIN)/python -m pytest -n $(CHAOS_WORKERS) --dist worksteal tests/chaos)
-
-checks: $(TESTS) ## what needs npm: the AsyncAPI document by its official schema
-	@$(BIN)/python -m tests.checks.asyncapi
 
 mutants: $(TESTS) ## sabotage the worker in each way of tests/mutants: its tests must notice; ARGS="07 12" tries some
 	@$(BIN)/python -m tests.mutants $(ARGS)
@@ -48,6 +47,14 @@ lint: $(TESTS) ## ruff, its format, and the layers of imports
 
 types: $(TESTS) ## mypy
 	@$(BIN)/mypy
+
+checks: $(TESTS) $(PROMTOOL) ## by others' own tools: alert rules (promtool, which Go builds), the AsyncAPI document (its schema, from npm)
+	@$(PROMTOOL) check rules deploy/prometheus/alerts.yml
+	@$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
+	@$(BIN)/python -m tests.checks.asyncapi
+
+pages: $(TESTS) ## write the reference pages that are made from code: metrics, log events
+	@$(BIN)/python -m worker.observe.pages
 
 bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -72,6 +79,9 @@ locks: $(TESTS) ## compile requirements/*.txt again from pyproject.toml
 clean: ## remove .venv, what was fetched and what was built
 	rm -rf .venv .cache .demo .chaos .soak build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PROMTOOL):
+	@GOBIN=$(CURDIR)/$(dir $@) go install github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL_VERSION)
 
 $(PARTS): requirements/parts.txt requirements/uv.txt requirements/install pyproject.toml
 	@sh requirements/install requirements/parts.txt

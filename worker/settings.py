@@ -203,6 +203,12 @@ class Settings(BaseModel):
 
     http_host: str = Field("127.0.0.1", min_length=1, description="where /livez, /readyz and /metrics listen")
     http_port: int = Field(9464, ge=0, le=65535, description="their port; 0 takes any free one")
+    http_explain: bool = Field(
+        default=False, description="also answer /commands/ID and /accounts/NO there, as `explain --output json` does"
+    )
+    http_token: SecretStr | None = Field(
+        None, description="the token that those two ask for; needed where they listen beyond loopback"
+    )
     actor: Annotated[str, AfterValidator(_actor)] = Field(
         default_factory=_system_user,
         max_length=128,
@@ -210,6 +216,10 @@ class Settings(BaseModel):
     )
     log_format: Literal["console", "json"] | None = Field(
         None, description="console or json; when not given console on a terminal, else json"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="how much is logged: debug, info, warning or error; SIGUSR1 and SIGUSR2 change it at run time",
     )
 
     @classmethod
@@ -337,9 +347,11 @@ def _relations(settings: Settings) -> list[tuple[str, bool]]:
     http = "LEDGER_WHALE_BASE_URL is http:// to another host than loopback: use https://, or set LEDGER_WHALE_ALLOW_HTTP=true"
     ages = [name for name in Settings.model_fields if name.startswith("retention_")]
     prunes = settings.prune_every_h is None or any(getattr(settings, name) is not None for name in ages)
+    explain = f"LEDGER_HTTP_EXPLAIN is true and LEDGER_HTTP_HOST {settings.http_host} is beyond loopback: set LEDGER_HTTP_TOKEN"
     return [
         (lease, lease_s >= lease_min_s),
         (http, settings.whale_allow_http or not bare),
+        (explain, not settings.http_explain or _is_loopback(settings.http_host) or bool(settings.http_token)),
         ("LEDGER_EXPIRES_AHEAD_MIN_S is above LEDGER_EXPIRES_AHEAD_MAX_S", ahead_holds),
         (f"{' and '.join(twice)} name the same topic", not twice),
         ("LEDGER_PRUNE_EVERY_H is given, but no LEDGER_RETENTION_ setting: nothing would be pruned", prunes),
@@ -378,8 +390,11 @@ def _crosses_the_network_bare(base_url: str) -> bool:
     parts = urlsplit(base_url)
     if parts.scheme != "http":
         return False
-    host = parts.hostname or ""
+    return not _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return not ip_address(host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
-        return host != "localhost"
+        return host == "localhost"

@@ -75,11 +75,11 @@ class WorkerProcess:
         """Everything it has written so far."""
         return self.program.log.read_text(errors="replace")
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """GET from its own HTTP port; status 0 when nothing answers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=dict(headers or {}))
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         except OSError:

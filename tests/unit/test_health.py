@@ -83,7 +83,7 @@ def test_an_engine_that_ended_is_not_missed(health: Health, clock: Clock) -> Non
 
 
 async def test_metrics_are_rendered_each_with_its_meaning(get: Get, health: Health) -> None:
-    health.metrics.records_read.labels(topic="t").inc(3)
+    health.metrics.records_read.labels("t").inc(3)
     health.metrics.adjustments_without_timer.set(1)
     health.readiness.set("a", "b")
     answer = await get("/metrics")
@@ -99,7 +99,7 @@ async def test_metrics_are_rendered_each_with_its_meaning(get: Get, health: Heal
 
 def test_two_workers_in_one_interpreter_do_not_share_metrics() -> None:
     one, other = Metrics(), Metrics()
-    one.records_read.labels(topic="t").inc()
+    one.records_read.labels("t").inc()
     assert b'topic="t"' not in other.render()
 
 

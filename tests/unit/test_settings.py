@@ -257,6 +257,20 @@ def test_the_page_about_settings_is_current() -> None:
     assert printed in page, "put the table of `ledger-worker settings show --output markdown` into docs/settings.md"
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "worker.example"])  # noqa: S104 - what is refused
+def test_stories_beyond_loopback_need_a_token(host: str) -> None:
+    assert "LEDGER_HTTP_TOKEN" in refusal(HTTP_EXPLAIN="true", HTTP_HOST=host)
+    read(HTTP_EXPLAIN="true", HTTP_HOST=host, HTTP_TOKEN="a-token")
+    read(HTTP_HOST=host)
+    for loopback in ("127.0.0.1", "::1", "localhost"):
+        read(HTTP_EXPLAIN="true", HTTP_HOST=loopback)
+
+
+def test_stories_are_off_unless_asked_for_and_their_token_is_a_secret() -> None:
+    assert not read().http_explain
+    assert "a-token" in read(HTTP_TOKEN="a-token").secret_values()
+
+
 @pytest.mark.parametrize("actor", ["ann\n", "\x1b[2Jann", "  ", "a" * 129])
 def test_an_actor_is_a_name_that_can_be_shown(actor: str) -> None:
     with pytest.raises(SettingsError, match="LEDGER_ACTOR"):

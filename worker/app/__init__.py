@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
@@ -17,10 +18,13 @@ from worker.app.pruning import Prunes
 from worker.app.renewal import Renewal
 from worker.app.rounds import Rounds, Step
 from worker.app.stopped import Stopped
+from worker.app.stories import Stories
 from worker.errors import PartUnavailableError
 from worker.kafka.broker import Intake
 from worker.kafka.producer import Producer
+from worker.observe.declarations import Labels, show
 from worker.observe.health import Health, Liveness, Readiness
+from worker.observe.logs import LogLevel, set_level
 from worker.observe.loop_lag import measure_loop_lag
 from worker.observe.metrics import Metrics
 from worker.pipeline.accept import Accept, accept_options, topic_types
@@ -29,7 +33,7 @@ from worker.pipeline.effect import Effect
 from worker.pipeline.finish import Finish
 from worker.pipeline.publish import SHARD_LEASE_S, Publish
 from worker.settings import Settings
-from worker.store.engine import Login, create_engine, transaction
+from worker.store.engine import Login, connections_in_use, create_engine, transaction
 from worker.store.lanes import wake_lanes
 from worker.timers.due import wake_due
 from worker.timers.expire import end_watched
@@ -50,6 +54,8 @@ RELAY_PACE_BUSY_S = 0.15
 RELAY_BUSY_ROWS = 50
 WATCHES_AT_ONCE = 5
 RECORD_MARGIN_S = 2.0
+POOL_SIZE = 8
+STORIES_AT_ONCE = 2
 GARBAGE_SEARCH_AFTER = 20_000
 
 
@@ -70,13 +76,18 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         settings = self._settings
+        loop.add_signal_handler(signal.SIGUSR1, self._say, "debug")
+        loop.add_signal_handler(signal.SIGUSR2, self._say, settings.log_level)
         async with AsyncExitStack() as stack:
             login = Login()
             self._renewal.tell("database", lambda new: login.renew(new.database_url.get_secret_value()))
-            engine = create_engine(settings.database_url.get_secret_value(), login=login)
+            engine = create_engine(settings.database_url.get_secret_value(), pool_size=POOL_SIZE, login=login)
             stack.push_async_callback(engine.dispose)
+            self._metrics.database_connections.set_function(lambda: connections_in_use(engine))
+            self._metrics.database_connections_max.set(POOL_SIZE)
             health = Health(self._readiness, self._liveness, self._metrics)
-            port = await stack.enter_async_context(health.serve(settings.http_host, settings.http_port))
+            more = await stack.enter_async_context(_stories(settings, self._log))
+            port = await stack.enter_async_context(health.serve(settings.http_host, settings.http_port, more))
             client = await stack.enter_async_context(_client(settings))
             self._renewal.tell("whale", lambda new: client.renew(_credentials(new)))
             self._log.info("run.started", roles=sorted(self._roles), owner=str(self._owner), http_port=port)
@@ -85,6 +96,10 @@ class Worker:
                 await self._run_engines(engine, client)
                 lag.cancel()
         self._log.info("run.stopped")
+
+    def _say(self, level: LogLevel) -> None:
+        set_level(level)
+        self._log.warning("run.level_set", to=level)
 
     async def _run_engines(self, engine: AsyncEngine, client: WhaleClient) -> None:
         """Start the engines of the roles; on the way out intake stops first and the relay last."""
@@ -110,6 +125,7 @@ class Worker:
                         inner.create_task(prunes.run(self._stopping))
                 gauges = Gauges(engine, self._metrics)
                 inner.create_task(self._rounds("gauges", gauges.read).run(self._stopping))
+                inner.create_task(self._rounds("invariants", gauges.read_invariants).run(self._stopping))
                 inner.create_task(self._rounds("secrets", self._renewal.look).run(self._stopping))
                 stopped = Stopped(engine, self._readiness, self._metrics, self._log)
                 inner.create_task(self._rounds("stopped", stopped.read).run(self._stopping))
@@ -226,15 +242,37 @@ class Worker:
                 self._readiness.set("kafka", "; ".join(reasons))
             else:
                 self._readiness.clear("kafka")
-            for (topic, partition), lag in intake.lags().items():
-                self._metrics.intake_lag_records.labels(topic=topic, partition=partition).set(lag)
+            lags: dict[Labels, float] = {
+                (topic, str(partition)): float(lag) for (topic, partition), lag in intake.lags().items()
+            }
+            show(self._metrics.intake_lag_records, lags)
+            self._metrics.intake_connected.set(intake.connected)
+            self._metrics.intake_refused.set(len(intake.refusals()))
             return SWEEP_ROUND_S
 
         return step
 
     def _rounds(self, name: str, step: Step) -> Rounds:
         self._liveness.watch(name, ENGINE_LATE_S)
-        return Rounds(name, step, self._readiness, self._liveness, self._log)
+
+        async def counted() -> float:
+            with self._metrics.measured(name):
+                return await step()
+
+        return Rounds(name, counted, self._readiness, self._liveness, self._log)
+
+
+@asynccontextmanager
+async def _stories(settings: Settings, log: FilteringBoundLogger) -> AsyncIterator[list[web.RouteDef]]:
+    """Give the addresses that tell of commands and accounts, none where they are not wanted."""
+    if not settings.http_explain:
+        yield []
+        return
+    engine = create_engine(settings.database_url.get_secret_value(), pool_size=STORIES_AT_ONCE)
+    try:
+        yield Stories(engine, settings, log).routes()
+    finally:
+        await engine.dispose()
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker import clock
+from worker.observe.metrics import Metrics
 from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.rate import borrow
@@ -54,3 +55,20 @@ class Permits:
     def end(self) -> None:
         """Give the slot back."""
         self.slots.give_back()
+
+
+class Barred:
+    """Adds up, by class, how long nothing could begin; counted from one look at the permits to the next."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._waited_s = {name: metrics.limiter_wait_s.labels(name) for name in ("urgent", "others")}
+        self._since_s: dict[str, float] = {}
+
+    def note(self, now_s: float, urgent: int, others: int) -> None:
+        """Take what may begin now, of each class."""
+        for name, free in (("urgent", urgent), ("others", others)):
+            since_s = self._since_s.pop(name, None)
+            if since_s is not None:
+                self._waited_s[name].inc(now_s - since_s)
+            if free <= 0:
+                self._since_s[name] = now_s

@@ -6,15 +6,16 @@ from collections import deque
 from structlog.typing import FilteringBoundLogger
 
 from worker import clock
-from worker.app.budget import Permits
+from worker.app.budget import Barred, Permits
 from worker.errors import PartUnavailableError
 from worker.ledger.verdicts import Evidence, NotSent, Verdict
 from worker.observe.health import Liveness, Readiness
+from worker.observe.logs import ids, is_detailed
 from worker.observe.metrics import Metrics
 from worker.pipeline.claim import Claim, ClaimUnsureError
 from worker.pipeline.effect import Effect
 from worker.pipeline.finish import Finish
-from worker.pipeline.turn import Ended, Turn
+from worker.pipeline.turn import Ended, Turn, count
 
 IDLE_S = 0.05
 AWAY_FIRST_S = 0.1
@@ -52,6 +53,10 @@ class Lanes:
         self._claiming = True
         self._paused_for: tuple[str, str] | None = None
         self._unreached = 0
+        self._barred = Barred(metrics)
+        metrics.answers_unrecorded.set_function(lambda: len(self._ended))
+        metrics.calls_in_flight.set_function(lambda: len(self._calls))
+        metrics.calls_in_flight_max.set(permits.slots.in_flight_max)
 
     def wake(self) -> None:
         """Say that a lane may be ready: intake or a timer has just committed."""
@@ -104,10 +109,17 @@ class Lanes:
         """Claim what permits allow; returns whether there may be more at once."""
         room = self._permits.slots.in_flight_max * UNRECORDED_PER_SLOT - len(self._ended)
         urgent, others = await self._permits.available()
+        self._barred.note(clock.boot_s(), urgent, others)
         limit = min(urgent if others <= 0 else others, room, CLAIM_MAX)
         if limit <= 0:
             return False
-        claimed = await self._claim.claim(limit, urgent_only=others <= 0)
+        with self._metrics.measured("claim") as one:
+            claimed = await self._claim.claim(limit, urgent_only=others <= 0)
+            one.count = claimed.lanes
+        count(self._metrics, claimed.concluded)
+        if is_detailed():
+            for told in claimed.concluded:
+                self._log.debug("claim.concluded", **ids(told.command), decision=type(told.decision).__name__)
         for turn in claimed.turns:
             self._permits.begin()
             call = group.create_task(self._carry_out(turn))
@@ -117,12 +129,15 @@ class Lanes:
         return claimed.lanes >= limit >= self._permits.slots.in_flight_max // CLAIM_PART
 
     async def _carry_out(self, turn: Turn) -> None:
-        self._metrics.calls_in_flight.inc()
         try:
             ended = await self._effect.carry_out(turn)
         finally:
             self._permits.end()
-            self._metrics.calls_in_flight.dec()
+        if is_detailed():
+            found, rule = type(ended.found).__name__, getattr(ended.found, "rule", None)
+            self._log.debug(
+                "effect.ended", **ids(turn.command), kind=turn.kind, number=turn.number, found=found, rule=rule
+            )
         self._pause_if_pointless(turn, ended.found)
         self._ended.append(ended)
         self._to_record.set()
@@ -162,7 +177,9 @@ class Lanes:
                 continue
             batch = [self._ended[i] for i in range(min(len(self._ended), FLUSH_MAX))]
             try:
-                await self._finish.finish(batch)
+                with self._metrics.measured("finish") as one:
+                    await self._finish.finish(batch)
+                    one.count = len(batch)
             except PartUnavailableError as error:
                 self._readiness.set("finish", f"Postgres cannot be reached to record answers: {error}")
                 self._log.warning("finish.unavailable", why=str(error), waiting=len(self._ended))
@@ -175,7 +192,6 @@ class Lanes:
                 self._empty.set()
             away_s = AWAY_FIRST_S
             self._readiness.clear("finish")
-            self._metrics.flush_commands.labels(stage="finish").observe(len(batch))
             self._to_claim.set()
 
     async def _drain(self, drain_s: float) -> None:

@@ -44,5 +44,5 @@ class Prunes:
             rows = await prune(self._engine, asked, lambda _done, _total: None, stopping.is_set)
         except RefusedByGuardError:
             return AGAIN_S  # another prunes
-        self._log.info("prune.ended", **{row["what"].replace("-", "_"): row["count"] for row in rows})
+        self._log.info("prune.ended", counts={row["what"]: row["count"] for row in rows})
         return self._every_s

@@ -42,7 +42,7 @@ class Rounds:
                     wait_s = await self._step()
                 except PartUnavailableError as error:
                     self._readiness.set(self._name, str(error))
-                    self._log.warning(f"{self._name}.unavailable", why=str(error))
+                    self._log.warning("engine.unavailable", engine=self._name, why=str(error))
                     wait_s, away_s = away_s * clock.jitter(0.5, 1.0), min(AWAY_MAX_S, away_s * 2)
                 else:
                     self._readiness.clear(self._name)

@@ -5,6 +5,7 @@ from structlog.typing import FilteringBoundLogger
 
 from worker import clock
 from worker.ledger.brakes import ALL
+from worker.observe.declarations import show
 from worker.observe.health import Readiness
 from worker.observe.metrics import Metrics
 from worker.store.brakes import Kept, count_holds, read_pauses
@@ -37,9 +38,7 @@ class Stopped:
         return EVERY_S
 
     def _show(self, pauses: list[Kept]) -> None:
-        self._metrics.paused.clear()
-        for one in pauses:
-            self._metrics.paused.labels(operation="all" if one.kind == ALL else one.subject).set(1)
+        show(self._metrics.paused, {("all" if one.kind == ALL else one.subject,): 1.0 for one in pauses})
         if pauses:
             told = "; ".join(f"{one.brake().mark()}{one.reason} (by {one.set_by})" for one in pauses)
             self._readiness.set("paused", f"{told}; until `ledger-worker resume`")

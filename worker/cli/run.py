@@ -35,6 +35,8 @@ def run(
     settings = settings_for("kafka", "database", "whale")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end_before_the_start)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # what they change is not there before the worker is
     uvloop.run(_run(settings, roles))
 
 
@@ -50,11 +52,12 @@ async def _run(settings: "Settings", roles: list[str]) -> None:
     from worker.app import Worker
     from worker.app.renewal import Renewal
     from worker.app.start import check_start
-    from worker.observe.logs import SecretMask, configure
+    from worker.observe.logs import SecretMask, configure, set_level
 
     await check_start(settings)
     # only now: what keeps it from starting is told in one sentence, not in the libraries' lines too
     mask = SecretMask(settings.secret_values())
     log = configure(settings.log_format, mask, sys.stderr)
+    set_level(settings.log_level)
     renewal = Renewal(settings, lambda: type(settings).from_env(os.environ), mask, log)
     await Worker(settings, roles, log, renewal).run()

@@ -1,12 +1,13 @@
 """Health over HTTP: `/livez` (is any engine stuck), `/readyz` (what is it waiting for), `/metrics`."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from worker.errors import SettingsError
+from worker.observe.declarations import show
 from worker.observe.metrics import CONTENT_TYPE, Metrics
 
 OK, UNAVAILABLE = 200, 503
@@ -89,11 +90,12 @@ class Health:
     async def render_metrics(self, _request: web.Request) -> web.Response:
         """Answer in Prometheus' text form."""
         self.metrics.not_ready_reasons.set(len(self.readiness.reasons()))
+        show(self.metrics.engine_silent_s, {(name,): since_s for name, since_s in self.liveness.since_s().items()})
         return web.Response(body=self.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     @asynccontextmanager
-    async def serve(self, host: str, port: int) -> AsyncIterator[int]:
-        """Answer while the block runs; yields the port, which differs from the one given when that is 0.
+    async def serve(self, host: str, port: int, more: Sequence[web.RouteDef] = ()) -> AsyncIterator[int]:
+        """Answer while the block runs, at `more` addresses too; yields the port, which differs from the one given when that is 0.
 
         Raises SettingsError when the address cannot be had.
         """
@@ -101,6 +103,7 @@ class Health:
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/metrics", self.render_metrics)
+        app.router.add_routes(more)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:

@@ -6,7 +6,8 @@ to have their lines in the same form and with the same secrets masked.
 
 import logging
 from collections.abc import Collection
-from typing import Literal, TextIO, cast
+from typing import Literal, Protocol, TextIO, cast
+from uuid import UUID
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -14,9 +15,56 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from worker.ledger.addresses import MASK
 
 LogForm = Literal["console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 SECRET_LENGTH_MIN = 4  # a shorter one would blank out ordinary words
 QUIET_LIBRARIES = ("aiokafka", "faststream", "aiohttp.access", "alembic", "asyncio")
+TRACE_ID_LENGTH = 32
+
+_ours = logging.getLogger("ledger")  # nobody logs through it: it keeps our level, and tells it quickly
+
+
+class Named(Protocol):
+    """What a line can be about: a command, as any stage carries it."""
+
+    @property
+    def command_id(self) -> UUID:
+        """The command's id."""
+
+    @property
+    def account_no(self) -> str:
+        """Its account."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """What the record carried, if it is one."""
+
+
+def ids(command: Named) -> dict[str, str | None]:
+    """Return what names a command in every line about it."""
+    return {
+        "command_id": str(command.command_id),
+        "account_no": command.account_no,
+        "trace_id": trace_id(command.traceparent),
+    }
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """Return the trace of a `traceparent` that was found to be one."""
+    return traceparent.split("-")[1] if traceparent else None
+
+
+def set_level(level: LogLevel) -> None:
+    """Say so much from now on. Libraries stay at info or above: below it they would log what they carry."""
+    number = _number(level)
+    _ours.setLevel(number)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    _quieten(max(number, logging.INFO))
+
+
+def is_detailed() -> bool:
+    """Say whether a line for each command is wanted; where not, a hot path does not even make it."""
+    return _ours.isEnabledFor(logging.DEBUG)
 
 
 class SecretMask:
@@ -65,6 +113,7 @@ def configure(
     Without a form it is console on a terminal, else JSON. Secrets are masked in both; given as a mask, it may be added to
     later. Lines below the level are dropped.
     """
+    _ours.setLevel(level)
     colours = stream.isatty()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -103,6 +152,14 @@ def _route_libraries(
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    _quieten(max(level, logging.INFO))
+
+
+def _quieten(level: int) -> None:
+    logging.getLogger().setLevel(level)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _number(level: LogLevel) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]

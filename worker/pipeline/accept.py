@@ -11,6 +11,7 @@ from worker.errors import DataRefusedError
 from worker.ledger.commands import Malformed, Refusal
 from worker.ledger.positions import Position, TopicPartition
 from worker.ledger.records import RawRecord
+from worker.observe.logs import ids, is_detailed
 from worker.observe.metrics import Metrics
 from worker.pipeline.check import TopicTypes, check
 from worker.settings import Settings
@@ -55,8 +56,10 @@ class Accept:
         self, records: Sequence[RawRecord], read_from: Mapping[TopicPartition, int]
     ) -> Mapping[TopicPartition, int]:
         """Judge and store a batch; see the port for what it promises."""
-        judged = [(record, check(record, self._topics)) for record in records]
-        stored = await self._store(judged, dict(read_from))
+        with self._metrics.measured("accept") as one:
+            judged = [(record, check(record, self._topics)) for record in records]
+            stored = await self._store(judged, dict(read_from))
+            one.count = len(records)
         self._woken()
         return stored
 
@@ -78,12 +81,23 @@ class Accept:
 
     def _count(self, kept: Sequence[Judged]) -> None:
         for topic, count in Counter(record.topic for record, _ in kept).items():
-            self._metrics.records_read.labels(topic=topic).inc(count)
+            self._metrics.records_read.labels(topic).inc(count)
         for _, judged in kept:
             if isinstance(judged, Refusal):
-                self._metrics.commands_refused.labels(code=judged.code).inc()
+                self._metrics.commands_refused.labels(judged.code).inc()
             elif isinstance(judged, Malformed):
-                self._metrics.dead_letters.labels(reason=judged.reason).inc()
+                self._metrics.dead_letters.labels(judged.reason).inc()
+        if is_detailed():
+            for record, judged in kept:
+                if not isinstance(judged, Malformed):
+                    self._log.debug(
+                        "accept.stored",
+                        **ids(judged),
+                        found=type(judged).__name__,
+                        topic=record.topic,
+                        partition=record.partition,
+                        offset=record.offset,
+                    )
 
     async def _store_halves(
         self, batch: Sequence[Judged], read_from: dict[TopicPartition, int]

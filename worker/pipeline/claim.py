@@ -19,6 +19,7 @@ from worker.ledger.decide import RECOVERED, Known, LookAt, Park, Send, Wait
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.limits import of_open_doubts, read_limits
 from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
+from worker.observe.logs import ids
 from worker.pipeline.policy import Allowance, objection
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
@@ -38,10 +39,11 @@ PUT_OFF = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a round of claims gave: turns to carry out, and how many lanes were looked at."""
+    """What a round of claims gave: turns to carry out, what needed none, and how many lanes were looked at."""
 
     turns: Sequence[Turn]
     lanes: int
+    concluded: Sequence[Conclusion] = ()
 
 
 class ClaimUnsureError(PartUnavailableError):
@@ -82,6 +84,7 @@ class Claim:
     async def _claim(self, limit: int, *, urgent_only: bool) -> Claimed:
         began_s = clock.boot_s()
         turns: list[Turn] = []
+        concluded: list[Conclusion] = []
         try:
             async with transaction(self._engine) as connection:
                 lanes, now = await lease_ready(
@@ -92,14 +95,14 @@ class Claim:
                     urgent_only=urgent_only,
                 )
                 if lanes:
-                    turns = await self._take(connection, lanes, now, began_s)
+                    turns, concluded = await self._take(connection, lanes, now, began_s)
         except PartUnavailableError as error:
             raise ClaimUnsureError(str(error), [_unsent(turn) for turn in turns]) from error
-        return Claimed(turns, len(lanes))
+        return Claimed(turns, len(lanes), concluded)
 
     async def _take(
         self, connection: AsyncConnection, lanes: dict[str, LaneRow], now: datetime, began_s: float
-    ) -> list[Turn]:
+    ) -> tuple[list[Turn], list[Conclusion]]:
         notice_after = timedelta(seconds=self._settings.in_doubt_notice_s)
         batch = Batch(lanes, now, notice_after)
         heads = await read_heads(connection, lanes)
@@ -112,20 +115,24 @@ class Claim:
         referring = [(h.command, r) for h in heads.values() if (r := _reference_of(h)) is not None]
         targets = await resolve(connection, referring)
         allowance = await self._allowance(connection, heads, now)
-        turns = []
+        turns: list[Turn] = []
+        concluded: list[Conclusion] = []
         for head in heads.values():
+            turn: Turn | Conclusion | None
             if head.adjustment is not None:
                 turn = self._expiry(batch, head, allowance, began_s)
             else:
                 ends = endings.get(head.command.command_id)
                 turn = self._command(batch, head, targets.get(head.command.command_id), ends, allowance, began_s)
-            if turn is not None:
+            if isinstance(turn, Conclusion):
+                concluded.append(turn)
+            elif turn is not None:
                 turns.append(turn)
         await open_attempts(connection, [self._attempt_row(turn) for turn in turns])
         await batch.write(connection)
         if allowance.counted:
             await count_sent(connection, allowance.counted, now)
-        return turns
+        return turns, concluded
 
     async def _allowance(self, connection: AsyncConnection, heads: dict[str, Head], now: datetime) -> Allowance:
         """Read what is stopped, and what went out on this day where that is limited."""
@@ -191,7 +198,7 @@ class Claim:
         ends: Ending | None,
         allowance: Allowance,
         began_s: float,
-    ) -> Turn | None:
+    ) -> Turn | Conclusion | None:
         command, history = head.command, head.history
         conclusion = weigh(command, history.attempts, history.looks, self._settings, batch.now, ends=ends)
         intent = _intent(command, target, history.attempts[-1].numbers if history.attempts else None)
@@ -222,14 +229,14 @@ class Claim:
             case _:
                 pass
         conclude(batch, conclusion, turn_ends=True)
-        return None
+        return conclusion
 
     def _built(self, head: Head, intent: Intent) -> Request | Park:
         """Make the request, or say why none can be made; a person must see that, and no other lane waits for it."""
         try:
             return _operation_of(head).build(intent, self._variants)
         except (KeyError, TypeError, ValueError) as error:
-            self._log.exception("claim.unbuildable", command_id=str(head.command.command_id))
+            self._log.exception("claim.unbuildable", **ids(head.command))
             return Park(f"no request can be made of it: {error}", in_doubt=False)
 
     def _unguided(self, head: Head, intent: Intent, now: datetime) -> Wait | Park | None:

@@ -54,9 +54,8 @@ class Effect:
         look_input = LookInput(turn.intent, first.timestamp(), self._variants)
         evidence = await turn.operation.look(self._client.read, look_input)
         ended_s = clock.boot_s()
-        self._metrics.call_duration_s.labels(turn.operation.command_type, type(evidence).__name__).observe(
-            ended_s - began_s
-        )
+        calls = self._metrics.call_duration_s
+        calls.labels(turn.operation.command_type, type(evidence).__name__).observe(ended_s - began_s)
         return Ended(turn, evidence, ended_s, (ended_s - began_s) * 1000)
 
     async def _about_all_or_one(self, turn: Turn, verdict: NotSent, signed_with: Credentials) -> NotSent:
@@ -88,9 +87,8 @@ class Effect:
 
     def _ended(self, turn: Turn, exchange: Exchange, verdict: Verdict, began_s: float) -> Ended:
         now_s = clock.boot_s()
-        self._metrics.call_duration_s.labels(turn.operation.command_type, type(verdict).__name__).observe(
-            now_s - began_s
-        )
+        calls = self._metrics.call_duration_s
+        calls.labels(turn.operation.command_type, type(verdict).__name__).observe(now_s - began_s)
         match exchange:
             case Answer():
                 return Ended(

@@ -5,9 +5,8 @@ the lane depends on whether that worker still holds it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -15,13 +14,14 @@ from structlog.typing import FilteringBoundLogger
 
 from worker import clock
 from worker.errors import DataRefusedError
-from worker.ledger.decide import Attempt, Decision, Known, Park, Reject, Send, Succeed
+from worker.ledger.decide import Attempt, Decision, Known, Reject, Send, Succeed
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import InDoubt, Unreadable
+from worker.observe.logs import ids
 from worker.observe.metrics import Metrics
 from worker.pipeline.report import report, report_row
-from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, weigh
+from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, count, weigh
 from worker.settings import Settings
 from worker.store.attempts import report_attempts
 from worker.store.conclude import DONE, Batch, Conclusion, clear_doubt, conclude, doubt_expiry, end_adjustment
@@ -47,12 +47,20 @@ class Read:
     endings: dict[UUID, Ending]
 
 
+@dataclass(slots=True)
+class Tally:
+    """What is counted once it is committed."""
+
+    concluded: list[Conclusion] = field(default_factory=list)
+    lateness_s: list[float] = field(default_factory=list)
+    fences_lost: int = 0
+
+
 class Finish:
     """Records ended turns."""
 
     def __init__(self, engine: AsyncEngine, settings: Settings, metrics: Metrics, log: FilteringBoundLogger) -> None:
         self._engine, self._settings, self._metrics, self._log = engine, settings, metrics, log
-        self._finished = cache(metrics.commands_finished.labels)  # prometheus_client looks it up anew each time
 
     async def finish(self, ended: Sequence[Ended]) -> None:
         """Record these turns; may be called again with the same ones after PartUnavailableError.
@@ -67,7 +75,7 @@ class Finish:
             return
         try:
             async with transaction(self._engine) as connection:
-                await self._record(connection, ended)
+                tally = await self._record(connection, ended)
         except DataRefusedError as error:
             if len(ended) > 1:
                 middle = len(ended) // 2
@@ -77,11 +85,13 @@ class Finish:
             [culprit] = ended
             if culprit.found in (ANSWER_REFUSED, LOOK_REFUSED):
                 raise
-            self._log.error("finish.quarantined", command_id=str(culprit.turn.command.command_id), why=str(error))
+            self._log.error("finish.quarantined", **ids(culprit.turn.command), why=str(error))
             unreadable = LOOK_REFUSED if culprit.turn.kind == LOOK else ANSWER_REFUSED
             await self.finish([Ended(culprit.turn, unreadable, culprit.ended_s)])
+        else:
+            self._count(tally)
 
-    async def _record(self, connection: AsyncConnection, ended: Sequence[Ended]) -> None:
+    async def _record(self, connection: AsyncConnection, ended: Sequence[Ended]) -> Tally:
         # read before the database's time is, which does not go on while locks are waited for: no horizon comes too early
         boot_s = clock.boot_s()
         lanes, now = await lock_lanes(connection, {e.turn.command.account_no for e in ended})
@@ -97,19 +107,20 @@ class Finish:
             and lane.fence == e.turn.fence
         }
         read = await self._read(connection, ended, held)
-        batch = Batch(lanes, now, timedelta(seconds=self._settings.in_doubt_notice_s))
+        batch, tally = Batch(lanes, now, timedelta(seconds=self._settings.in_doubt_notice_s)), Tally()
         for e in ended:
             holds = e.turn.attempt_id in held
             if not holds:
-                self._metrics.fences_lost.inc()
+                tally.fences_lost += 1
                 if e.turn.attempt_id not in recorded:
                     continue
             if e.turn.kind == EXPIRY:
-                self._expiry(batch, e, read, holds=holds)
+                self._expiry(batch, tally, e, read, holds=holds)
             else:
                 attempt = report(e, reports[e.turn.attempt_id]) if e.turn.kind == WRITE else None
-                self._command(batch, e, attempt, read, holds=holds)
+                self._command(batch, tally, e, attempt, read, holds=holds)
         await batch.write(connection)
+        return tally
 
     async def _read(self, connection: AsyncConnection, ended: Sequence[Ended], held: set[UUID]) -> Read:
         again = {
@@ -128,7 +139,9 @@ class Finish:
             endings=await read_endings(connection, enders),
         )
 
-    def _command(self, batch: Batch, ended: Ended, attempt: Attempt | None, read: Read, *, holds: bool) -> None:
+    def _command(
+        self, batch: Batch, tally: Tally, ended: Ended, attempt: Attempt | None, read: Read, *, holds: bool
+    ) -> None:
         turn = ended.turn
         command = read.commands.get(turn.command.command_id, turn.command)
         history = read.histories.get(command.command_id)
@@ -145,13 +158,13 @@ class Finish:
                 batch.rest(command.account_no, lane.wake_at, reason=lane.hold_reason or "")
             else:
                 conclude(batch, conclusion, turn_ends=True)
-                self._count(conclusion)
+                tally.concluded.append(conclusion)
             return
         if command.state == "sending":
             return  # the lane's present owner has a call out for it, and will find this among the attempts
-        self._late(batch, conclusion)
+        self._late(batch, tally, conclusion)
 
-    def _late(self, batch: Batch, conclusion: Conclusion) -> None:
+    def _late(self, batch: Batch, tally: Tally, conclusion: Conclusion) -> None:
         """Use an answer as evidence that came after its lane was taken over."""
         command, decision = conclusion.command, conclusion.decision
         if command.state in DONE:
@@ -164,15 +177,13 @@ class Finish:
                 clear_doubt(batch, conclusion, "it was never sent after all")
             return
         conclude(batch, conclusion, turn_ends=False)
-        self._count(conclusion)
+        tally.concluded.append(conclusion)
 
     def _contradicted(self, command: CommandRow, decision: Decision) -> None:
-        self._metrics.contradictions.labels(operation=command.command_type).inc()
-        self._log.error(
-            "finish.contradicted", command_id=str(command.command_id), recorded=command.state, shown=str(decision)
-        )
+        self._metrics.contradictions.labels(command.command_type).inc()
+        self._log.error("finish.contradicted", **ids(command), recorded=command.state, shown=str(decision))
 
-    def _expiry(self, batch: Batch, ended: Ended, read: Read, *, holds: bool) -> None:
+    def _expiry(self, batch: Batch, tally: Tally, ended: Ended, read: Read, *, holds: bool) -> None:
         """Record an expiry; it holds no lane: where it is not over, its timer waits alone."""
         command_id = ended.turn.command.command_id
         attempts = read.expiries[command_id].attempts
@@ -191,19 +202,20 @@ class Finish:
             told = Conclusion(command, Send(batch.now, ""), attempts, attempts[-1].reported_at or batch.now, EXPIRE)
             if isinstance(step, End):
                 end_adjustment(batch, lane, told, adjustment, step.ended_by, step.basis)
+                if step.ended_by == "timer":
+                    tally.lateness_s.append((told.occurred_at - adjustment.expires_at).total_seconds())
             elif adjustment.ended_by is None:
                 batch.facts.timers_rearmed.append({"command_id": command_id, "wake_at": step.at})
                 doubt_expiry(batch, told, step.reason)
         if holds:
             batch.rest(lane.account_no, lane.wake_at, reason=lane.hold_reason or "")
 
-    def _count(self, conclusion: Conclusion) -> None:
-        match conclusion.decision:
-            case Succeed() | Reject() | Park():
-                kind = type(conclusion.decision).__name__.lower()
-                self._finished(conclusion.command.command_type, kind).inc()
-            case _:
-                pass
+    def _count(self, tally: Tally) -> None:
+        count(self._metrics, tally.concluded)
+        for late_s in tally.lateness_s:
+            self._metrics.lateness_s.observe(max(0.0, late_s))
+        if tally.fences_lost:
+            self._metrics.fences_lost.inc(tally.fences_lost)
 
 
 def _one_of_each_lane(ended: Sequence[Ended]) -> tuple[Sequence[Ended], Sequence[Ended]]:

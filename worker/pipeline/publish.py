@@ -65,6 +65,11 @@ class Publish:
 
         Raises PartUnavailableError when Kafka or Postgres is away; nothing is lost, and what was sent may be sent again.
         """
+        with self._metrics.measured("publish") as one:
+            one.count = await self._publish()
+        return one.count
+
+    async def _publish(self) -> int:
         async with transaction(self._engine) as connection:
             waiting = await read_waiting(connection, self._shards, READ_MAX) if self._shards else []
         self.has_more = False
@@ -76,7 +81,7 @@ class Publish:
             async with transaction(self._engine) as connection:
                 await mark_published(connection, acknowledged)
             for kind, count in Counter(row.kind for row in acknowledged).items():
-                self._metrics.outcomes_published.labels(topic=self._topics[kind]).inc(count)
+                self._metrics.outcomes_published.labels(self._topics[kind]).inc(count)
         if away is not None:
             raise PartUnavailableError(away)
         return len(acknowledged)

@@ -1,14 +1,16 @@
 """What the stages hand on: a turn of a lane, how it ended, and what follows from all that is known of its command."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.ledger.decide import Attempt, Known, Look, Rules, Succeed, decide
+from worker.ledger.decide import Attempt, Known, Look, Park, Reject, Rules, Succeed, decide
 from worker.ledger.verdicts import Evidence, Keying, Request, Verdict
+from worker.observe.metrics import Metrics
 from worker.settings import Settings
 from worker.store.conclude import Conclusion
 from worker.store.references import Ending
@@ -105,3 +107,16 @@ def weigh(
         ends=ends,
         hold_after=hold_after,
     )
+
+
+def count(metrics: Metrics, conclusions: Iterable[Conclusion]) -> None:
+    """Count the verdicts and parkings among these, which are committed; a counter is moved once for all of a kind."""
+    spent_s: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for one in conclusions:
+        if isinstance(one.decision, Succeed | Reject | Park):
+            kind = type(one.decision).__name__.lower()
+            waited = one.occurred_at - one.command.accepted_at
+            spent_s[one.command.command_type, kind].append(waited.total_seconds())
+    for (command_type, kind), waits_s in spent_s.items():
+        metrics.commands_finished.labels(command_type, kind).inc(len(waits_s))
+        metrics.command_s.labels(command_type).inc(max(0.0, sum(waits_s)))

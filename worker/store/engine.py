@@ -11,6 +11,7 @@ from sqlalchemy import TextClause, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from worker.errors import DataRefusedError, LedgerWorkerError, PartUnavailableError, RevisionError, SettingsError
 from worker.store.arrays import Rows, arrays
@@ -81,6 +82,11 @@ def create_engine(
     return engine
 
 
+def connections_in_use(engine: AsyncEngine) -> int:
+    """Return how many connections of the engine's pool somebody has at this moment."""
+    return engine.pool.checkedout() if isinstance(engine.pool, QueuePool) else 0
+
+
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """One database transaction, committed at the end.
@@ -91,6 +97,14 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     with _meant():
         async with engine.begin() as connection:
             yield connection
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """One database transaction that can only read. Raises as `transaction` does."""
+    async with transaction(engine) as connection:
+        await connection.execute(sql("SET TRANSACTION READ ONLY"))
+        yield connection
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from worker import clock
 from worker.ledger.decide import Look, Send, Sight, Succeed
 from worker.ledger.verdicts import Seen
+from worker.observe.logs import ids
 from worker.observe.metrics import Metrics
 from worker.pipeline.turn import EXPIRE, weigh
 from worker.settings import Settings
@@ -98,8 +99,8 @@ class Watch:
                 return
             batch = Batch(lanes, now, timedelta(seconds=self._settings.in_doubt_notice_s))
             if command.state == "rejected":
-                self._metrics.contradictions.labels(operation=command.command_type).inc()
-                self._log.error("resolve.contradicted", command_id=str(command_id), shown=evidence.note)
+                self._metrics.contradictions.labels(command.command_type).inc()
+                self._log.error("resolve.contradicted", **ids(command), shown=evidence.note)
             conclude(batch, conclusion, turn_ends=False)
             batch.facts.add(
                 "evidence",

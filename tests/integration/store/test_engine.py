@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.integration.store.world import World
 from worker.errors import DataRefusedError, PartUnavailableError
-from worker.store.engine import run, transaction
+from worker.store.engine import reading, run, transaction
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,11 @@ async def test_what_goes_straight_to_the_driver_is_taken_back_with_the_rest(worl
 async def test_a_parameter_may_stand_in_a_statement_more_than_once(world: World) -> None:
     statement = "SELECT CAST(:a AS int) + CAST(:b AS int), CAST(:a AS int)"
     assert await ask_directly(world, statement, a=1, b=2) == [(3, 1)]
+
+
+async def test_what_only_reads_can_change_nothing(world: World) -> None:
+    async with reading(world.engine) as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM rate"))).scalar_one() >= 0
+    with pytest.raises(PartUnavailableError, match="read-only"):
+        async with reading(world.engine) as connection:
+            await connection.execute(text("DELETE FROM rate"))
