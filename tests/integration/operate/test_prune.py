@@ -125,14 +125,13 @@ async def test_a_prune_that_was_killed_goes_on_with_what_is_left(desk: Desk) -> 
     for statement in FINISHED.split(";"):
         await desk.do(statement)
     only = ("prune", "--only", "commands", "--older-than", "9d", *WHY)
-    command = [sys.executable, "-m", "worker", *only, "--rate", "200"]
+    command = [sys.executable, "-m", "worker", *only, "--rate", "50"]
 
     async def gone() -> int:
         return COUNT - len(await desk.rows("SELECT 1 FROM commands"))
 
     with subprocess.Popen(command, cwd=CHECKOUT, env=desk.env, stdout=-3, stderr=-3) as first:  # noqa: ASYNC220
         await wait_until_async(gone, deadline_s=90)
-        assert (await desk.cli(*only)).returncode == 5
         first.send_signal(signal.SIGKILL)
     cut_off = await gone()
     assert 0 < cut_off < COUNT

@@ -258,6 +258,7 @@ ASKED: dict[str, tuple[Ask, set[str]]] = {
 }
 
 
+@pytest.mark.timeout(300)  # filling the tables takes a while on a busy machine
 async def test_no_statement_of_the_path_reads_a_long_table_from_end_to_end(full: World) -> None:
     ends, ways = {}, {}
     for name, (ask, wanted) in ASKED.items():
