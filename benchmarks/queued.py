@@ -16,10 +16,12 @@ LOOK_EVERY_S = 0.5
 
 def hold_many(parts: Parts, worker: Program, count: int, accounts: int) -> dict[str, float]:
     """Queue so many commands and return the worker's MiB once all are accepted, its most, and what is still queued."""
+    with psycopg.connect(parts.postgres.url, autocommit=True) as connection:
+        before = _count(connection, "")  # what was measured earlier is there, too
     asyncio.run(_send(parts.kafka.bootstrap, count, accounts))
     give_up_s = time.monotonic() + DEADLINE_S
     with psycopg.connect(parts.postgres.url, autocommit=True) as connection:
-        while _count(connection, "") < count:
+        while _count(connection, "") < before + count:
             if time.monotonic() > give_up_s:
                 raise RuntimeError(f"not all {count} commands were accepted within {DEADLINE_S} s")
             time.sleep(LOOK_EVERY_S)
