@@ -77,6 +77,10 @@ def _checked(given: dict[str, Any]) -> Envelope:
     try:
         return MODELS[given["type"]].model_validate(given)
     except ValidationError as error:
+        if not all(found["loc"] for found in error.errors()):  # a member's own name cannot be named
+            raise RefusedError(
+                "MALFORMED", "the name of a member is no text: it holds a lone surrogate", None
+            ) from None
         raise RefusedError(*first_wrong(error, given)) from None
 
 

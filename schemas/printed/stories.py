@@ -55,6 +55,8 @@ _COMMAND: dict[str, Schema] = {
     "attempts": told(maybe(COUNT), "how many calls were begun"),
     "first_sent_at": maybe(INSTANT),
     "finished_at": maybe(INSTANT),
+    "terminal_event_id": told(maybe(ID), "that of the outcome that ended it"),
+    "pruned_at": told(maybe(INSTANT), "when all but its identity, hash and verdict was pruned"),
     "topic": maybe(TOPIC),
     "partition": maybe(COUNT),
     "offset": maybe(COUNT),

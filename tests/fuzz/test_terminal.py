@@ -34,7 +34,14 @@ def dead_letter(text: str) -> dict[str, Any]:
 
 
 def command(text: str) -> dict[str, Any]:
-    event = {"at": "2026-11-22T08:30:00Z", "event": "check.refused", "detail": text, "data": {text: text}}
+    event = {
+        "at": "2026-11-22T08:30:00Z",
+        "event": "check.refused",
+        "detail": text,
+        "data": {text: text},
+        "series": None,
+        "nth": 0,
+    }
     return {
         "kind": "command",
         "command_id": ID,

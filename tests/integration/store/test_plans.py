@@ -113,7 +113,7 @@ async def plans(world: World, ask: Callable[[AsyncConnection], Awaitable[object]
     async with world.engine.connect() as connection:
         event.listen(world.engine.sync_engine, "before_cursor_execute", note)
         with pytest.MonkeyPatch.context() as patch:
-            for module in (attempts, brakes, facts, inbox, lanes, limits, outbox, rest):
+            for module in (attempts, brakes, engine, facts, inbox, lanes, limits, outbox, rest):
                 patch.setattr(module, "run", note_direct)
             await ask(connection)
         event.remove(world.engine.sync_engine, "before_cursor_execute", note)
@@ -251,7 +251,7 @@ ASKED: dict[str, tuple[Ask, set[str]]] = {
     "redact dead letters": (walking(Aged.DEAD_LETTER_BODIES), {"pages", "pk_records"}),
     "prune attempts": (walking(Aged.ATTEMPTS), {"pages", "pk_commands", "pk_attempts"}),
     "prune evidence": (walking(Aged.ATTEMPTS, 1), {"pk_commands"}),
-    "prune commands": (walking(Aged.COMMANDS), {"pages", "pk_command_ids", "pk_attempts", "ix_outcomes_command_id"}),
+    "prune commands": (walking(Aged.COMMANDS), {"pages", "pk_command_ids", "pk_attempts", "ix_outcomes_of_command"}),
     "prune dead letters": (walking(Aged.DEAD_LETTERS), {"pages", "pk_dead_letters"}),
     "prune new dead letters": (walking(Aged.NEW_DEAD_LETTERS), {"pages", "pk_dead_letters"}),
     "prune outcomes": (prune_outcomes, {"uq_outcomes_account_no_account_seq", "pk_publications", "pk_lanes"}),

@@ -68,6 +68,8 @@ def test_what_the_worker_would_refuse_is_not_sent_and_what_is_sent_it_takes(give
         (command("cash.pay"), "TYPE_UNKNOWN", "type"),
         ({}, "FIELD_MISSING", "type"),
         (command("cash.adjust", issued_by="\ud800"), "MALFORMED", None),
+        (command("cash.adjust", **{"\ud800": None}), "MALFORMED", None),
+        (command("temp.adjust", **{"\ud800": None}), "MALFORMED", None),
         (command("cash.adjust", issued_by="x" * VALUE_BYTES_MAX), "TOO_LARGE", None),
     ],
 )
