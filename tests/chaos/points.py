@@ -55,11 +55,12 @@ SITES = {
     "watch-read": "worker.timers.resolve:Watch._look",
     "watch-seen": "worker.timers.resolve:Watch._seen",
     "hold": "worker.pipeline.publish:Publish.hold",
-    "waiting": "worker.pipeline.publish:Publish.publish#1",
-    "mark": "worker.pipeline.publish:Publish.publish#2",
+    "waiting": "worker.pipeline.publish:Publish._publish#1",
+    "mark": "worker.pipeline.publish:Publish._publish#2",
     "set-aside": "worker.pipeline.publish:Publish._set_aside",
     "leave": "worker.pipeline.publish:Publish.leave",
     "gauges": "worker.app.gauges:Gauges.read",
+    "invariants": "worker.app.gauges:Gauges.read_invariants",
     "stopped": "worker.app.stopped:Stopped.read",
 }
 """Each database transaction of the worker by its function; `#n` where one function has several."""
@@ -145,6 +146,7 @@ POINTS: tuple[Point, ...] = (
     *_changing("set-aside", "set-aside", _OUTCOME_REFUSED),
     # what looks on, and the way out
     _reading("gauges"),
+    _reading("invariants"),
     _reading("stopped"),
     Point("drain.asked", "worker.kafka.broker:Intake.stop after", "draining", once=True),
     Point("drain.intake", "worker.kafka.broker:Intake.run after", "draining", once=True),

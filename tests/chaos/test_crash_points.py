@@ -35,7 +35,7 @@ from tests.support.worker import CHECKOUT
 
 AT_ONCE = 6
 FOLDERS = ("pipeline", "timers", "app", "kafka", "whale", "store")
-READING = {"start", "positions", "watch-read", "waiting", "gauges", "stopped"}
+READING = {"start", "positions", "watch-read", "waiting", "gauges", "invariants", "stopped"}
 """These change nothing: one point, at their end."""
 UNDONE = {"put-off", "set-aside", "leave"}
 """These change one row and read nothing before: a point before their first statement would be the one before it."""
@@ -51,8 +51,15 @@ SENDS = {
     r"kafka\.broker:Session\._commit consumer\.commit": ["offsets.before", "offsets.bytes", "offsets.after"],
 }
 """Calls that send what changes something, or may tell what was changed; with the points around them."""
-NO_SENDS = (" batch.write", " operation.read", "tolerant:read_slice client.send", "tolerant:_gzip file.read")
-"""Rows of a batch, within a database transaction; the reading of an answer; a fetch, which changes nothing anywhere; the unpacking of what was fetched."""
+NO_SENDS = (
+    *(" batch.write", " operation.read", "tolerant:read_slice client.send", "tolerant:_gzip file.read"),
+    *("reader:_refuse_hidden client.send", "dial:_dial connection.send"),
+)
+"""Rows of a batch, within a database transaction; the reading of an answer; a fetch, which changes nothing anywhere; the
+unpacking of what was fetched; questions to Kafka about itself.
+"""
+NO_SITES = {"worker.store.engine:reading"}
+"""A story that somebody asks for over HTTP: it can only read, and no work waits for it."""
 SENDING = {"send", "send_batch", "send_and_wait", "write", "writelines", "sendall", "sock_sendall", "commit", "read"}
 
 
@@ -68,7 +75,7 @@ def sites() -> set[str]:
         for function, lines in transaction_lines(module).items():
             numbers = [f"#{number}" for number in range(1, len(lines) + 1)] if len(lines) > 1 else [""]
             found |= {f"{module}:{function}{number}" for number in numbers}
-    return found
+    return found - NO_SITES
 
 
 def sends() -> set[str]:
