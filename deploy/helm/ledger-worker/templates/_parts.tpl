@@ -82,7 +82,7 @@ volumeMounts:
     readOnly: true
 {{- end }}
 
-{{/* A volume without subPath: what is replaced in a Secret arrives in the running pod. */}}
+{{/* A whole volume, no part of one: so what is replaced in a Secret arrives in the running pod. */}}
 {{- define "ledger.volumes" -}}
 volumes:
   - name: secrets
