@@ -89,13 +89,19 @@ def test_defaults_are_those_of_the_worker_where_it_has_one() -> None:
     fields = Settings.model_fields
     assert int(VALUES["settings"]["LEDGER_HTTP_PORT"]) == fields["http_port"].default
     assert float(VALUES["settings"]["LEDGER_DRAIN_S"]) == fields["drain_s"].default
-    given = {variable(name): "x" for name in required()} | VALUES["settings"]
-    addresses = {
-        "LEDGER_KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
-        "LEDGER_DATABASE_URL": "postgresql://u:p@h:5432/d",
-        "LEDGER_WHALE_BASE_URL": "https://b.example",
-    }
-    Settings.from_env(given | addresses)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_worker_would_start_with_each_example(path: Any, tmp_path: Any) -> None:
+    example = yaml.safe_load(path.read_text())
+    secrets = VALUES["secrets"] | example.get("secrets", {})
+    given = dict.fromkeys(secrets, "x") | VALUES["settings"] | example["settings"]
+    assert not secrets.keys() & example["settings"].keys()
+    for name, file in re.findall(r"(LEDGER_\w+): /run/ledger/(\S+)", path.read_text()):
+        (tmp_path / file).touch()
+        given[name] = str(tmp_path / file)
+    assert set(re.findall(r"/run/ledger/([\w.-]+)", path.read_text())) == set(example.get("files", {}))
+    Settings.from_env(given | {"LEDGER_DATABASE_URL": "postgresql://u:p@h:5432/d"})
 
 
 def test_a_pod_is_the_images_user_and_can_do_no_more() -> None:
