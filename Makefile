@@ -10,6 +10,11 @@ PARTS := .venv/installed-parts
 TESTS := .venv/installed-test
 PROMTOOL_VERSION := v0.316.0
 PROMTOOL := .cache/promtool-$(PROMTOOL_VERSION)/promtool
+HELM_VERSION := v3.22.0
+HELM := .cache/helm-$(HELM_VERSION)/helm
+COMPOSE_VERSION := v2.16.2
+COMPOSE := .cache/compose-go-$(COMPOSE_VERSION)/cmd
+CHECKERS := .cache/checkers
 ARGS :=
 RUNS := 100000
 SEED :=
@@ -48,10 +53,15 @@ lint: $(TESTS) ## ruff, its format, and the layers of imports
 types: $(TESTS) ## mypy
 	@$(BIN)/mypy
 
-checks: $(TESTS) $(PROMTOOL) ## by others' own tools: alert rules (promtool, which Go builds), the AsyncAPI document (its schema, from npm)
+checks: $(TESTS) $(PROMTOOL) $(HELM) $(COMPOSE) $(CHECKERS)/installed ## by others' own tools (Go builds some): alerts, AsyncAPI, compose, Dockerfile, chart; then the image's commands
 	@$(PROMTOOL) check rules deploy/prometheus/alerts.yml
 	@$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
+	@$(PROMTOOL) check config deploy/prometheus/prometheus.yml
 	@$(BIN)/python -m tests.checks.asyncapi
+	@$(COMPOSE) -no-interpolation docker-compose.yml >/dev/null && echo "docker-compose.yml is valid by compose-go $(COMPOSE_VERSION)"
+	@$(CHECKERS)/bin/python -m tests.checks.dockerfile
+	@$(CHECKERS)/bin/python -m tests.checks.chart $(HELM)
+	@$(BIN)/python -m tests.checks.image
 
 pages: $(TESTS) ## write the reference pages that are made from code: metrics, log events
 	@$(BIN)/python -m worker.observe.pages
@@ -82,6 +92,18 @@ clean: ## remove .venv, what was fetched and what was built
 
 $(PROMTOOL):
 	@GOBIN=$(CURDIR)/$(dir $@) go install github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL_VERSION)
+
+$(HELM):
+	@GOBIN=$(CURDIR)/$(dir $@) go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+
+# the reference implementation of the Compose Specification, which carries its schema
+$(COMPOSE):
+	@GOBIN=$(CURDIR)/$(dir $@) go install github.com/compose-spec/compose-go/v2/cmd@$(COMPOSE_VERSION)
+
+$(CHECKERS)/installed: $(TESTS) requirements/checks.txt
+	@$(BIN)/python -m venv --clear $(CHECKERS)
+	@$(CHECKERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checks.txt
+	@touch $@
 
 $(PARTS): requirements/parts.txt requirements/uv.txt requirements/install pyproject.toml
 	@sh requirements/install requirements/parts.txt

@@ -16,6 +16,7 @@ LOCKS = {
     "parts.txt": (*SOURCES, "--extra", "parts", "--constraint", "requirements/test.txt"),
     "run.txt": (*SOURCES, "--constraint", "requirements/test.txt"),
     "uv.txt": ("requirements/uv.in",),
+    "checks.txt": ("requirements/checks.in", "--constraint", "requirements/test.txt"),
 }
 
 
