@@ -21,7 +21,9 @@ COPIED = ("schemas/json/**/*.json", "examples/*.*")
 _OUT_OF_DOCS = re.compile(r"\]\(((?:\.\./)+[^)#]+)")
 _INDENT = re.compile(r" {2,3}(?=\S)")
 _FENCE = re.compile(r"\s*```")
-_LOADS = re.compile(r"""<(?:script|img|iframe|source|link(?! rel="?canonical))\b[^>]*?\b(?:src|href)=["']?(?:https?:)?//[^\s"'>]+""")
+_LOADS = re.compile(
+    r"""<(?:script|img|iframe|source|link(?! rel="?canonical))\b[^>]*?\b(?:src|href)=["']?(?:https?:)?//[^\s"'>]+"""
+)
 _CSS_LOADS = re.compile(r"""(?:@import|url\()\s*["']?(?:https?:)?//[^\s"')]+""")
 
 

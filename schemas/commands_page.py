@@ -85,7 +85,7 @@ def _form(field: str, one: Json) -> str:
         case {"maxLength": most}:
             return f"text, at most {most} characters"
         case _:
-            return {"string": "text"}.get(one["type"], one["type"])
+            return "text" if one["type"] == "string" else str(one["type"])
 
 
 def _name(one: Json) -> str:
