@@ -61,7 +61,7 @@ pages: $(TESTS) ## write the reference pages that are made from code: commands, 
 
 docs: $(DOCS) ## build the documentation as a site, in build/site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo build/site/index.html
+	@echo 'build/site/index.html; the search wants a server: python -m http.server --bind 127.0.0.1 --directory build/site'
 
 bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
 	@$(BIN)/python -m benchmarks $(ARGS)

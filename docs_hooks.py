@@ -1,7 +1,7 @@
 """What the site needs beyond mkdocs: pages are written for a checkout, so that they read well there too.
 
 - A link out of `docs/` (a schema, an example) leads to a copy of that file, at the same path below the site.
-- Lists are indented as everybody's Markdown takes them; the one of mkdocs wants four blanks.
+- Lists are indented, and a `|` in a table's code is escaped, as GitHub takes it; the Markdown of mkdocs wants it otherwise.
 - `README.md` of a folder is a section of all its pages, so a new runbook needs no line in mkdocs.yml.
 - The build fails where a page would load anything from another machine.
 """
@@ -20,6 +20,8 @@ CHECKOUT = Path(__file__).parent
 COPIED = ("schemas/json/**/*.json", "examples/*.*")
 _OUT_OF_DOCS = re.compile(r"\]\(((?:\.\./)+[^)#]+)")
 _INDENT = re.compile(r" {2,3}(?=\S)")
+_CELL = re.compile(r"<t[dh]\b.*?</t[dh]>", re.DOTALL)
+_ITEM = re.compile(r"(?:\d+\.|-) ")
 _FENCE = re.compile(r"\s*```")
 _LOADS = re.compile(
     r"""<(?:script|img|iframe|source|link(?! rel="?canonical))\b[^>]*?\b(?:src|href)=["']?(?:https?:)?//[^\s"'>]+"""
@@ -53,6 +55,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return "\n".join(_indented(_OUT_OF_DOCS.sub(led, markdown).splitlines()))
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Take the escape of `|` out of tables."""
+    return _CELL.sub(lambda cell: cell[0].replace(r"\|", "|"), html)
+
+
 def on_post_build(config: MkDocsConfig) -> None:
     """Raise PluginError where a page or a style sheet would load something from another machine."""
     for path in sorted(Path(config.site_dir).rglob("*")):
@@ -74,11 +81,18 @@ def _with_pages(entry: Any) -> Any:  # noqa: ANN401
 
 
 def _indented(lines: list[str]) -> list[str]:
-    """Move what stands two or three blanks in to four; within a fence, by as much as the fence moved."""
-    moved, shift, fenced = [], 0, False
+    """Move what stands two or three blanks in to four; within a fence, by as much as the fence moved.
+
+    An item after one that has paragraphs of its own gets a blank line before it.
+    """
+    moved, shift, fenced, paragraphs = [], 0, False, False
     for line in lines:
         if not fenced:
             shift = 4 - found.end() if (found := _INDENT.match(line)) else 0
+            if _ITEM.match(line):
+                moved += [""] if paragraphs else []
+                paragraphs = False
+            paragraphs = paragraphs or not line.strip()
         if _FENCE.match(line):
             fenced = not fenced
         moved.append(" " * shift + line if line.strip() else line)
