@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test checks pages mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
+.PHONY: help demo test checks pages docs mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
 export PYTHON
 # what is imported is compiled once, not again by each of the many processes that demo and test start
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,6 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PARTS := .venv/installed-parts
 TESTS := .venv/installed-test
+DOCS := .venv/installed-docs
 PROMTOOL_VERSION := v0.316.0
 PROMTOOL := .cache/promtool-$(PROMTOOL_VERSION)/promtool
 HELM_VERSION := v3.22.0
@@ -63,8 +64,14 @@ checks: $(TESTS) $(PROMTOOL) $(HELM) $(COMPOSE) $(CHECKERS)/installed ## by othe
 	@$(CHECKERS)/bin/python -m tests.checks.chart $(HELM)
 	@$(BIN)/python -m tests.checks.image
 
-pages: $(TESTS) ## write the reference pages that are made from code: metrics, log events
+pages: $(TESTS) ## write the reference pages that are made from code: commands, error codes, command line, metrics, log events
+	@$(BIN)/python -m schemas.export
+	@$(BIN)/python -m worker.cli.pages
 	@$(BIN)/python -m worker.observe.pages
+
+docs: $(DOCS) ## build the documentation as a site, in build/site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo 'build/site/index.html; the search wants a server: python -m http.server --bind 127.0.0.1 --directory build/site'
 
 bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -112,3 +119,7 @@ $(PARTS): requirements/parts.txt requirements/uv.txt requirements/install pyproj
 $(TESTS): requirements/test.txt requirements/uv.txt requirements/install pyproject.toml
 	@sh requirements/install requirements/test.txt
 	@touch $@ $(PARTS)
+
+$(DOCS): requirements/docs.txt requirements/uv.txt requirements/install pyproject.toml
+	@sh requirements/install requirements/docs.txt
+	@touch $@

@@ -173,7 +173,7 @@ def as_markdown() -> str:
     lines = [
         "# Error codes",
         "",
-        "Written from `schemas/codes.py` by `python -m schemas.export`; a test keeps them equal.",
+        "Made from `schemas/codes.py` by `python -m schemas.export`; a test keeps it current.",
         "`error.field` names the field to blame as a dotted path from the root, or is null.",
         "A rejected command has used its id. What to do:",
         "",

@@ -1,7 +1,7 @@
 """JSON Schemas and the AsyncAPI document as files, so that a change of the wire is a diff that someone reviews.
 
-`python -m schemas.export` writes them to `schemas/json/`, what the command line prints to `schemas/json/cli/`, and `docs/codes.md`;
-a test keeps all of it current.
+`python -m schemas.export` writes them to `schemas/json/`, what the command line prints to `schemas/json/cli/`, and the pages
+`docs/codes.md` and `docs/commands.md`; a test keeps all of it current.
 """
 
 import json
@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from schemas import asyncapi, audit, codes, dead_letters, meanings, printed
+from schemas import asyncapi, audit, codes, commands_page, dead_letters, meanings, printed
 from schemas.commands import MODELS
 from schemas.outcomes import Outcome, OutcomeType
 
 HERE = Path(__file__).parent / "json"
-CODES_PAGE = Path(__file__).parent.parent / "docs" / "codes.md"
+DOCS = Path(__file__).parent.parent / "docs"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -54,6 +54,11 @@ def stale(folder: Path = HERE) -> list[str]:
     found = [*folder.glob("*.json"), *(folder / printed.FOLDER).glob("*.json")]
     kept = {path.relative_to(folder).as_posix(): b"" if path.is_dir() else path.read_bytes() for path in found}
     return sorted(name for name in texts.keys() | kept.keys() if texts.get(name) != kept.get(name))
+
+
+def pages() -> dict[str, str]:
+    """Return every page of the documentation that is made from here, by its file's name below `docs/`."""
+    return {"codes.md": codes.as_markdown(), "commands.md": commands_page.as_markdown(documents())}
 
 
 def _texts() -> dict[str, str]:
@@ -112,4 +117,5 @@ def _headers(title: str, members: dict[str, dict[str, Any]], optional: set[str])
 
 if __name__ == "__main__":
     export()
-    CODES_PAGE.write_text(codes.as_markdown(), encoding="utf-8")
+    for page, text in pages().items():
+        (DOCS / page).write_text(text, encoding="utf-8")

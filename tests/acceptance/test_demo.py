@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import new_command_id, produce, wait_until
+from tests.support.pages import fences
 from tests.support.worker import CHECKOUT, clean_env, run_worker_cli
 
 pytestmark = pytest.mark.timeout(300)
@@ -22,6 +24,15 @@ _TYPES = {
     *("cash.adjust", "position.adjust", "temp.adjust", "temp.expire", "cash.freeze"),
     *("cash.unfreeze", "cash.debit_frozen", "order.place", "order.modify", "order.withdraw"),
 }
+CURL = """
+import sys, urllib.request
+words = [word for word in sys.argv[1:] if word != "-s"]
+method = words.pop(words.index("-X") + 1) if "-X" in words else "GET"
+data = words.pop(words.index("-d") + 1).encode() if "-d" in words else None
+(url,) = (word for word in words if not word.startswith("-"))
+sys.stdout.write(urllib.request.urlopen(urllib.request.Request(url, data, method=method)).read().decode() + chr(10))
+"""
+"""As much of curl as the tutorial uses, for a machine that has only Python."""
 
 
 class Demo:
@@ -126,18 +137,82 @@ def test_it_exits_1_when_an_outcome_was_published_that_the_brokerage_knows_nothi
     assert "brokerage's own ledger DISAGREES: 1 lost, 0 doubled" in demo.out
 
 
-def test_what_keep_leaves_running_is_used_from_a_second_terminal_and_ends_with_ctrl_c(
-    start_demo: Callable[..., Demo],
+class Terminal:
+    """A second terminal in a folder of its own: what is exported stays exported."""
+
+    def __init__(self, folder: Path, exports: dict[str, str]) -> None:
+        (folder / ".venv").mkdir()
+        (folder / ".venv/bin").symlink_to(Path(sys.executable).parent)
+        programs = folder / "programs"
+        programs.mkdir()
+        (programs / "curl").write_text(f"#!{sys.executable}\n{CURL}")
+        (programs / "curl").chmod(0o755)
+        self._folder, self._exported = folder, ""
+        self._env = clean_env(exports | {"PATH": f"{programs}:{os.environ['PATH']}"})
+
+    def type(self, text: str, *, again: bool = False) -> str:
+        """Type these lines; returns what they print on stdout. `again`: until no guard refuses it."""
+        if all(line.startswith("export ") for line in text.splitlines()):
+            self._exported += text
+
+        def typed() -> "subprocess.CompletedProcess[str] | None":
+            script = ["sh", "-e", "-c", self._exported + text]
+            done = subprocess.run(
+                script, env=self._env, cwd=self._folder, capture_output=True, text=True, timeout=90, check=False
+            )
+            return None if again and done.returncode == 5 else done
+
+        done = wait_until(typed, 90, text)
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def walk(page: str, demo: Demo, terminal: Terminal) -> None:
+    """Type every command of the tutorial, in its sequence; where it says what is shown, that is shown."""
+    shown, numbers, typed = "", [""], 0
+    port = re.search(r"curl http://127\.0\.0\.1:(\d+)/readyz", demo.err)
+    assert port, demo.err
+    for fence in fences(page):
+        if fence.language == "text":
+            assert_shown(fence.text, shown)
+        elif fence.text.startswith("make demo"):
+            assert shutil.which("make"), "a checkout is used with make"
+            plan = ["make", "--dry-run", *fence.text.split()[1:]]
+            told = subprocess.run(plan, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+            assert told.rstrip().endswith(fence.text.strip().replace("make demo", "demo").replace("ARGS=", "")), told
+            shown = demo.out
+        else:
+            text = fence.text.replace("PORT", port[1]).replace("NUMBER", numbers[-1])
+            shown = terminal.type(text, again="--yes" in text)
+            numbers += re.findall(r'"number": "(\d+)"', shown)
+            typed += 1
+    assert typed >= 12
+
+
+def assert_shown(expected: str, shown: str) -> None:
+    """See that these lines are shown in this sequence, others between them; … stands for anything."""
+    lines = iter(shown.splitlines())
+    for wanted in expected.splitlines():
+        pattern = re.compile(re.escape(wanted).replace("…", ".*"))
+        assert any(pattern.fullmatch(line) for line in lines), f"{wanted}\nis not in\n{shown}"
+
+
+def test_what_keep_leaves_running_is_used_as_the_tutorial_says_and_ends_with_ctrl_c(
+    start_demo: Callable[..., Demo], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     demo = start_demo("--keep")
     demo.wait_said("Ctrl-C here stops everything")
-    env = clean_env(dict(re.findall(r"(?m)^export (LEDGER_\w+)=(\S+)$", demo.err)))
+    exports = dict(re.findall(r"(?m)^export (LEDGER_\w+)=(\S+)$", demo.err))
+    env = clean_env(exports)
     file = re.search(r"send (\S+)", demo.err)
     assert file, demo.err
     sent = run_worker_cli("send", file[1], env=env)
     assert sent.returncode == 0, sent.stderr
     told = run_worker_cli("tail", "--from-beginning", "--account", "H10240041", "--count", "6", env=env)
     assert [json.loads(line)["type"] for line in told.stdout.splitlines()] == ["command.succeeded"] * 6
+    folder = tmp_path_factory.mktemp("tutorial")
+    walk((CHECKOUT / "docs/tutorial.md").read_text(), demo, Terminal(folder, exports))
+    assert {path.name for path in folder.iterdir()} == {".venv", "programs"}, "it leaves something behind"
     family = demo.family()
     assert len(family) >= 6, "reaper, parts and their reaper, Kafka, Postgres, brokerage, worker"
     demo.popen.send_signal(signal.SIGINT)

@@ -4,15 +4,14 @@ import ast
 from pathlib import Path
 
 import pytest
-import typer.main
 import yaml
-from click import Command, Context, Group
 from prometheus_client import Counter
 
 from tests.support.observed import names_in, panel_expressions, rules, series_of
+from tests.support.pages import take_apart
 from tests.support.runbooks import commands_of
 from tests.support.worker import CHECKOUT
-from worker.cli.app import build
+from worker.cli.pages import options_page
 from worker.observe.declarations import Family, show
 from worker.observe.events import EVENTS, found
 from worker.observe.metrics import Metrics
@@ -23,8 +22,8 @@ RULES = {rule["alert"]: rule for rule in rules()}
 
 @pytest.mark.parametrize(
     ("page", "made"),
-    [("docs/metrics.md", metrics_page), ("docs/log-events.md", events_page)],
-    ids=["metrics", "events"],
+    [("docs/metrics.md", metrics_page), ("docs/log-events.md", events_page), ("docs/options.md", options_page)],
+    ids=["metrics", "events", "options"],
 )
 def test_a_page_that_is_made_from_code_is_current(page: str, made: "type[str]") -> None:
     assert (CHECKOUT / page).read_text() == made(), "run `make pages`"
@@ -69,7 +68,6 @@ def test_rules_and_panels_name_only_what_is_declared_and_each_alert_is_beside_it
 
 
 def test_every_alert_has_a_runbook_whose_commands_exist() -> None:
-    root = typer.main.get_command(build())
     index = (CHECKOUT / "docs/runbooks/README.md").read_text()
     for alert, rule in RULES.items():
         page = CHECKOUT / rule["annotations"]["runbook"]
@@ -77,7 +75,7 @@ def test_every_alert_has_a_runbook_whose_commands_exist() -> None:
         commands = list(commands_of(page))
         assert commands or page.name in {"engine-stuck.md", "event-loop-late.md"}, page.name
         for arguments in commands:
-            _parse(root, list(arguments))
+            take_apart(arguments)
 
 
 def test_the_rules_are_tested_where_it_matters_most() -> None:
@@ -125,15 +123,3 @@ def test_no_stage_clears_a_metric_behind_its_kept_children() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr == "clear" and isinstance(node.value, ast.Attribute):
                 assert "metrics" not in ast.unparse(node.value), f"{path.name}:{node.lineno}: use `show`"
-
-
-def _parse(command: Command, arguments: list[str]) -> None:
-    """Take a command line apart as `ledger-worker` does, without running it; raises UsageError where it would not."""
-    context: Context | None = None
-    while isinstance(command, Group):
-        name = arguments.pop(0)
-        context = Context(command, parent=context, info_name=name)
-        found_one = command.get_command(context, name)
-        assert found_one is not None, name
-        command = found_one
-    command.make_context(command.name, arguments, parent=context)

@@ -10,8 +10,8 @@ from worker.observe.metrics import Metrics
 CHECKOUT = Path(__file__).parents[2]
 _METRICS = """# Metrics
 
-What `/metrics` shows, in Prometheus' text form. Made from `worker/observe/metrics.py`; beside these stand the
-`process_…` metrics of Prometheus' own client.
+What `/metrics` shows, in Prometheus' text form. Made from `worker/observe/metrics.py` by `make pages`; a test keeps it current.
+Beside these stand the `process_…` metrics of Prometheus' own client.
 
 - Gauges over Postgres (lanes, doubts, parked, timers, the outbox, stopped intake, invariants) are read every five
   seconds and are the same in every worker: take the `max` of them, not the sum. Counters and histograms are of one
@@ -27,7 +27,7 @@ What `/metrics` shows, in Prometheus' text form. Made from `worker/observe/metri
 _EVENTS = """# Log events
 
 One line each on stderr: JSON with `LEDGER_LOG_FORMAT=json`, or where stderr is no terminal. Made from `worker/observe/events.py`
-and from the places that log. Every line has `event`, `level` and `timestamp`; where a line is about a command it has
+and from the places that log, by `make pages`; a test keeps it current. Every line has `event`, `level` and `timestamp`; where a line is about a command it has
 `command_id`, `account_no` and `trace_id` (of the command's `traceparent`, null where it had none). No line holds a payload
 or a secret. Lines of libraries, warnings and worse, come in the same form with `logger`.
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from schemas import codes, examples
+from schemas import examples
 from schemas.codes import ABOUT, Code, brokerage_code
 from schemas.commands import ADJUSTMENTS, FREEZES, MODELS, ORDERS, CommandType
 from schemas.compatible import INPUTS, OUTPUTS
-from schemas.export import CODES_PAGE, documents, export, stale
+from schemas.export import DOCS, documents, export, pages, stale
 from schemas.outcomes import OutcomeType
 from tests.factories import TOPIC_TYPES, TYPES, record
 from worker.kafka.topics import Use, manifest
@@ -26,8 +26,9 @@ def test_the_committed_schemas_are_current() -> None:
     assert stale() == [], "run: python -m schemas.export"
 
 
-def test_the_page_of_codes_is_current() -> None:
-    assert CODES_PAGE.read_text(encoding="utf-8") == codes.as_markdown(), "run: python -m schemas.export"
+@pytest.mark.parametrize("page", pages())
+def test_a_page_that_is_made_from_them_is_current(page: str) -> None:
+    assert (DOCS / page).read_text(encoding="utf-8") == pages()[page], "run: python -m schemas.export"
 
 
 def test_a_stale_or_foreign_document_is_noticed(tmp_path: Path) -> None:
