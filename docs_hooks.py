@@ -17,7 +17,6 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 CHECKOUT = Path(__file__).parent
-COPIED = ("schemas/json/**/*.json", "examples/*.*")
 _OUT_OF_DOCS = re.compile(r"\]\(((?:\.\./)+[^)#]+)")
 _INDENT = re.compile(r" {2,3}(?=\S)")
 _CELL = re.compile(r"<t[dh]\b.*?</t[dh]>", re.DOTALL)
@@ -36,10 +35,12 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what pages link to outside `docs/`."""
-    for pattern in COPIED:
-        for path in sorted(CHECKOUT.glob(pattern)):
-            name = path.relative_to(CHECKOUT).as_posix()
+    """Add what pages link to outside `docs/`; a link to what is not there is left to the check of links."""
+    pages = [file for file in files if file.is_documentation_page()]
+    names = {_target(file, link) for file in pages for link in _OUT_OF_DOCS.findall(file.content_string)}
+    for name in sorted(names):
+        path = CHECKOUT / name
+        if not name.startswith(("docs/", "../")) and path.is_file():
             files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
@@ -49,7 +50,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     folder = Path(page.file.src_uri).parent.as_posix()
 
     def led(match: re.Match[str]) -> str:
-        target = normpath(f"docs/{folder}/{match[1]}")
+        target = _target(page.file, match[1])
         return match[0] if target.startswith("docs/") else f"]({relpath(target, folder)}"
 
     return "\n".join(_indented(_OUT_OF_DOCS.sub(led, markdown).splitlines()))
@@ -66,6 +67,11 @@ def on_post_build(config: MkDocsConfig) -> None:
         pattern = {".html": _LOADS, ".css": _CSS_LOADS}.get(path.suffix)
         if pattern and (found := pattern.search(path.read_text())):
             raise PluginError(f"{path} loads from another machine: {found[0]}")
+
+
+def _target(file: File, link: str) -> str:
+    """Return what a page links to, from the checkout's root."""
+    return normpath(f"docs/{Path(file.src_uri).parent.as_posix()}/{link}")
 
 
 def _with_pages(entry: Any) -> Any:  # noqa: ANN401
