@@ -118,7 +118,7 @@ GRANTS = f"""
         RETURN missing;
     END $$;
     REVOKE EXECUTE ON FUNCTION grant_ledger_roles() FROM PUBLIC
-"""
+"""  # noqa: S608 - its parts are the texts above
 
 # A constraint trigger's condition is judged where the row is written and its function only where the condition holds, at
 # commit: the audit comes last. So a worker pays for looking up a role, and an operator for a look at the chain's head.
@@ -162,10 +162,16 @@ FIXED_PATH = """
 # What the views show of a command's payload: what it was about, never who it says or its remark.
 ABOUT = {
     "security_type": ("c.payload ->> 'security_type'", "CASH or STOCK, of a temp.adjust"),
-    "direction": ("coalesce(c.payload ->> 'direction', c.payload ->> 'side')", "CREDIT or DEBIT; of an order Buy or Sell"),
+    "direction": (
+        "coalesce(c.payload ->> 'direction', c.payload ->> 'side')",
+        "CREDIT or DEBIT; of an order Buy or Sell",
+    ),
     "currency": ("c.payload ->> 'currency'", "currency of the amount"),
     "amount": ("CAST(c.payload ->> 'amount' AS numeric)", "amount of money"),
-    "symbol": ("coalesce(c.payload ->> 'symbol', c.payload ->> 'counter_id')", "symbol, or counter_id where that was given"),
+    "symbol": (
+        "coalesce(c.payload ->> 'symbol', c.payload ->> 'counter_id')",
+        "symbol, or counter_id where that was given",
+    ),
     "quantity": ("CAST(c.payload ->> 'quantity' AS numeric)", "quantity of a security"),
 }
 ID = "the command's id"
