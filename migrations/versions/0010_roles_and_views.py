@@ -127,7 +127,7 @@ TOLD = """
     BEGIN
         IF EXISTS (
             SELECT FROM audit a JOIN audit_head h ON a.audit_seq = h.audit_seq AND a.hash = h.hash
-            WHERE a.xmin = CAST(pg_current_xact_id() AS xid) AND a.database_role = current_user
+            WHERE a.xmin = CAST(pg_current_xact_id() AS xid)
         ) THEN
             RETURN NULL;
         END IF;
