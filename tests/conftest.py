@@ -21,6 +21,7 @@ from tests.support import parts, printed
 from tests.support.brokerage import SandboxClient
 from tests.support.database import Databases
 from tests.support.kafka import Topics, delete_topics
+from tests.support.logins import login_of
 from tests.support.worker import KEYS, WorkerProcess, clean_env, run_worker_cli
 
 _RUN = pytest.StashKey[ExitStack]()
@@ -111,6 +112,13 @@ def database_url(databases: Databases) -> Iterator[str]:
     """A database of this test's own, at the head revision."""
     with databases.migrated() as url:
         yield url
+
+
+@pytest.fixture
+def login(database_url: str) -> Iterator[Callable[..., str]]:
+    """Log in to this test's database as a member of these group roles and of nothing else."""
+    with ExitStack() as made:
+        yield lambda *groups: made.enter_context(login_of(database_url, *groups))
 
 
 @pytest.fixture

@@ -109,6 +109,13 @@ SAMPLES: dict[str, str] = {
                     'confirmed', now(), '\\x00');
         INSERT INTO prunings VALUES ('commands', now() - interval '9 days', now(), 1);
     """,
+    "0010": """
+        INSERT INTO temp_adjustments (command_id, account_no, op_user, expires_at, booked_at)
+            VALUES ('44444444-7425-40de-944b-e07fc1f90ae7', 'A2', 'admin', now(), now());
+        INSERT INTO outcomes (event_id, account_no, account_seq, type, command_id, recorded_at, value, headers)
+            VALUES ('44444444-7425-40de-944b-e07fc1f90ae7', 'A2', 2, 'command.duplicate',
+                    '11111111-7425-40de-944b-e07fc1f90ae7', now(), '{}', '\\x');
+    """,
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published
 

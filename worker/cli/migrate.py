@@ -23,4 +23,9 @@ def migrate() -> None:
         say("the database is at the head revision already")
     else:
         say(f"brought the database from {change.before or 'nothing'} to {change.after}")
+    if change.roles_missing:
+        say(
+            f"missing database roles: {', '.join(change.roles_missing)}. This login may not make them: let somebody who may "
+            "run deploy/postgres/roles.sql, then run `ledger-worker migrate` again; until then only the owner has rights"
+        )
     typer.echo(change.after or "")

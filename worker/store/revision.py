@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -24,10 +24,11 @@ CONNECT_TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The revision before and after; None is a database without any."""
+    """The revision before and after; None is a database without any. Which group roles are missing, so that none has rights."""
 
     before: str | None
     after: str | None
+    roles_missing: tuple[str, ...] = ()
 
 
 def upgrade(database_url: str) -> Change:
@@ -40,7 +41,20 @@ def upgrade(database_url: str) -> Change:
     with _told_apart():
         before = current(database_url)
         command.upgrade(config, "head")
-    return Change(before, head())
+        missing = _grant_roles(database_url)
+    return Change(before, head(), missing)
+
+
+def _grant_roles(database_url: str) -> tuple[str, ...]:
+    """Give the group roles their rights, those that were made since the last time too; returns which are missing.
+
+    Only who owns the tables can; another's run finds nothing to do.
+    """
+    mine = text("SELECT has_function_privilege('grant_ledger_roles()', 'EXECUTE')")
+    with open_engine(database_url).begin() as connection:
+        if not connection.execute(mine).scalar_one():
+            return ()
+        return tuple(connection.execute(text("SELECT grant_ledger_roles()")).scalar_one())
 
 
 def head() -> str | None:
