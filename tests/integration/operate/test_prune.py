@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from tests.factories import ADJUSTMENTS_TOPIC
 from tests.integration.operate.aged import OLD, WHY, counts, finished, publish, stored, years_pass
 from tests.integration.operate.conftest import TIMEOUT, Desk, OpenDesk
+from tests.integration.operate.typed import typed
 from tests.support.runbooks import commands_of
 from tests.support.waiting import wait_until_async
 from tests.support.worker import CHECKOUT
@@ -199,3 +201,19 @@ async def test_a_worker_prunes_by_itself_only_where_it_is_told_how_often(open_de
     await years_pass(desk)
     assert 0 < await prunes._once(asyncio.Event()) <= 86_400  # done lately: not again
     assert not await is_done()
+
+
+async def test_pruning_needs_its_own_group_role_beside_the_operator_s(desk: Desk, login: Callable[..., str]) -> None:
+    await finished(desk, 3)
+    for value in (b"{", b"[]"):
+        await desk.read(ADJUSTMENTS_TOPIC, value)
+    await publish(desk)
+    await years_pass(desk)
+    before = await stored(desk)
+    alone, both = login("ledger_operator"), login("ledger_operator", "ledger_pruner")
+    refused = await typed({**desk.env, "LEDGER_DATABASE_URL": alone}, *OLD, *WHY)
+    assert (refused.returncode, "the database role lacks a right" in refused.stderr) == (1, True), refused.stderr
+    assert await stored(desk) == before
+    done = await typed({**desk.env, "LEDGER_DATABASE_URL": both}, *OLD, *WHY)
+    assert done.returncode == 0, done.stderr
+    assert await desk.rows("SELECT 1 FROM commands UNION ALL SELECT 1 FROM dead_letters") == []

@@ -109,7 +109,12 @@ async def test_no_invariant_is_without_its_test(world: World) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    [AUDIT.format("1, '', sha256('')"), OUTCOME.format("1"), COMMAND.format("'queued', NULL"), LETTER.format("'REFUSED'")],
+    [
+        AUDIT.format("1, '', sha256('')"),
+        OUTCOME.format("1"),
+        COMMAND.format("'queued', NULL"),
+        LETTER.format("'REFUSED'"),
+    ],
 )
 async def test_a_place_in_a_sequence_is_given_once(world: World, statement: str) -> None:
     await world.sql(statement)
