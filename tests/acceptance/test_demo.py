@@ -177,7 +177,7 @@ def walk(page: str, demo: Demo, terminal: Terminal) -> None:
             assert_shown(fence.text, shown)
         elif fence.text.startswith("make demo"):
             assert shutil.which("make"), "a checkout is used with make"
-            plan = ["make", "--dry-run", *fence.text.split()[1:]]
+            plan = ["make", "--no-print-directory", "--dry-run", *fence.text.split()[1:]]
             told = subprocess.run(plan, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
             assert told.rstrip().endswith(fence.text.strip().replace("make demo", "demo").replace("ARGS=", "")), told
             shown = demo.out

@@ -11,11 +11,12 @@ from typing import Any
 import trustme
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
-from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from sandbox.parts.kafka import Guarded, Kafka, Listener
 from sandbox.parts.programs import Programs
+from tests.support.waiting import wait_until_async
 
 PASSWORD = "the-worker's-own-password"
 USERS = ("worker", "operator", "upstream", "analytics")
@@ -141,6 +142,7 @@ class GuardedKafka:
             for one in grants:
                 answer = await admin._send_request(CreateAclsRequest(*one.acl(user)))
                 _check(answer.creation_responses)
+                await _known(admin, one.acl(user), there=True)
 
     async def revoke(self, user: str, grants: Iterable[Grant]) -> None:
         """Take ACLs back; in effect when it returns."""
@@ -149,6 +151,7 @@ class GuardedKafka:
                 answer = await admin._send_request(DeleteAclsRequest(*one.acl(user)))
                 _check(answer.filter_responses)
                 assert all(response[2] for response in answer.filter_responses), f"{one} was not granted to {user}"
+                await _known(admin, one.acl(user), there=False)
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
@@ -158,6 +161,16 @@ class GuardedKafka:
             yield admin
         finally:
             await admin.close()
+
+
+async def _known(admin: AIOKafkaAdminClient, acl: tuple[Any, ...], *, there: bool) -> None:
+    """Wait until the broker's authorizer has it, or has it no more: the controller answers before."""
+
+    async def is_so() -> bool:
+        answer = await admin._send_request(DescribeAclsRequest(*acl))
+        return bool(answer.resources) is there
+
+    await wait_until_async(is_so)
 
 
 def _check(responses: Iterable[Any]) -> None:
