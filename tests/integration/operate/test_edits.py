@@ -54,7 +54,7 @@ async def refused(desk: Desk) -> tuple[UUID, UUID]:
 
 
 async def test_a_refused_record_that_is_edited_is_taken_under_a_new_id(open_desk: OpenDesk, editor: MakeEditor) -> None:
-    desk = open_desk(EDITOR=editor("s/1e3/1000.00/"))
+    desk = open_desk(EDITOR=editor('s/"1e3"/"1000.00"/'))
     old, dead_letter_id = await refused(desk)
     plain = await desk.cli("dead-letters", "redrive", "--edit", str(dead_letter_id), *WHY)
     assert (plain.returncode, await places(desk)) == (5, [])
@@ -78,7 +78,7 @@ async def test_a_refused_record_that_is_edited_is_taken_under_a_new_id(open_desk
 async def test_an_edit_is_a_decision_in_the_audit_with_what_was_and_what_is(
     open_desk: OpenDesk, editor: MakeEditor
 ) -> None:
-    desk = open_desk(EDITOR=editor("s/1e3/1000.00/"))
+    desk = open_desk(EDITOR=editor('s/"1e3"/"1000.00"/'))
     _, dead_letter_id = await refused(desk)
     before = bytes((await desk.one("SELECT value FROM records"))["value"])
     await desk.cli("dead-letters", "redrive", "--edit", "--new-id", str(dead_letter_id), *WHY)
@@ -94,7 +94,7 @@ async def test_an_edit_is_a_decision_in_the_audit_with_what_was_and_what_is(
 
 
 async def test_an_edit_that_is_not_right_or_changes_nothing_is_refused(open_desk: OpenDesk, editor: MakeEditor) -> None:
-    for script, told in (("s/1e3/1e4/", "DECIMAL_INVALID"), ("s/{/(/", "unreadable"), ("", "was not changed")):
+    for script, told in (('s/"1e3"/"1e4"/', "DECIMAL_INVALID"), ("s/{/(/", "unreadable"), ("", "was not changed")):
         desk = open_desk(EDITOR=editor(script))
         _, dead_letter_id = await refused(desk)
         new_id = ("--new-id",) if script else ()
@@ -177,7 +177,7 @@ async def test_what_was_read_is_never_taken_beside_its_edit(desk: Desk, tmp_path
 async def test_the_runbooks_commands_do_what_it_says(
     open_desk: OpenDesk, editor: MakeEditor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = open_desk(EDITOR=editor("s/1e3/1000.00/"))
+    desk = open_desk(EDITOR=editor('s/"1e3"/"1000.00"/'))
     [quarantined_id] = await quarantined(desk, 1)
     [sample] = map(str, await ids(desk))
     [group] = await desk.cli_json("dead-letters", "list")
