@@ -1,6 +1,7 @@
 """Real parts once per run, and per test what it needs of its own. LEDGER_TEST_PARTS=none starts none, for unit tests alone."""
 
 import asyncio
+import logging
 import os
 import secrets
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from sandbox.parts.brokerage import Brokerage
@@ -41,6 +43,18 @@ def pytest_configure(config: pytest.Config) -> None:
     controls_workers = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
     if controls_workers and parts.are_wanted() and not _needs_no_parts(config):
         _start(config)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Take back what a test's own `configure` has changed for all that follow in its process: levels, and where lines go."""
+    root, ours = logging.getLogger(), logging.getLogger("ledger")
+    handlers, level, our_level = root.handlers[:], root.level, ours.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    ours.setLevel(our_level)
+    structlog.reset_defaults()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -8,7 +8,6 @@ from tests.factories import COMMAND_ID
 from worker import clock
 from worker.app.stories import Stories
 from worker.observe.health import Health, Liveness, Readiness
-from worker.observe.logs import set_level
 from worker.observe.metrics import Metrics
 from worker.settings import Settings
 from worker.store.engine import create_engine
@@ -17,7 +16,6 @@ NOBODY = "postgresql://ledger:a-password@127.0.0.1:1/ledger"
 
 
 async def test_a_question_while_postgres_is_away_is_answered_with_503() -> None:
-    set_level("info")  # of this process: another test may have hushed it
     engine = create_engine(NOBODY, pool_size=1)
     health = Health(Readiness(), Liveness(clock.boot_s), Metrics())
     with capture_logs() as logged:
