@@ -8,6 +8,7 @@ import argparse
 import json
 import signal
 import sys
+import threading
 
 from sandbox.parts.errors import PartsError
 from sandbox.parts.together import running
@@ -21,7 +22,6 @@ def main() -> int:
     serve.add_argument("--quiet", action="store_true", help="no progress on stderr")
     serve.add_argument("options", nargs="*", metavar="-- OPTION", help="what `python -m sandbox serve` shall be given")
     arguments = parser.parse_args()
-    ends = {signal.SIGTERM, signal.SIGINT}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a start under way is interrupted as by Ctrl-C
     try:
         with running(_silent if arguments.quiet else _say, brokerage_options=arguments.options) as parts:
@@ -30,10 +30,12 @@ def main() -> int:
                 "database_url": parts.postgres.url,
                 "brokerage_url": parts.brokerage.url,
             }
-            signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before anybody who reads the line can end us
+            ended = threading.Event()
+            for sign in (signal.SIGTERM, signal.SIGINT):  # before anybody who reads the line can end us
+                signal.signal(sign, lambda *_: ended.set())
             sys.stdout.write(json.dumps(told) + "\n")
             sys.stdout.flush()
-            signal.sigwait(ends)
+            ended.wait()
     except PartsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
