@@ -19,7 +19,7 @@ from sandbox.parts.errors import PartsError
 from sandbox.parts.kafka import Kafka
 from sandbox.parts.postgres import Postgres
 from sandbox.parts.programs import Programs
-from tests.support import parts, printed
+from tests.support import nursery, parts, printed, turns
 from tests.support.brokerage import SandboxClient
 from tests.support.database import Databases
 from tests.support.kafka import Topics, delete_topics
@@ -45,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
         _start(config)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let pytest's workers begin with what takes longest: one that began last would keep all others waiting."""
+    items[:] = turns.slowest_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Take back what a test's own `configure` has changed for all that follow in its process: levels, and where lines go."""
@@ -58,6 +64,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    nursery.close_shared()
     config.stash[_RUN].close()
 
 
@@ -143,6 +150,13 @@ def programs() -> Iterator[Programs]:
 
 
 @pytest.fixture
+def forks(programs: Programs) -> Iterator[Programs | nursery.Nursery]:
+    """What starts this test's workers and brokerages, forked: `programs` where the start of a process is looked at."""
+    with nursery.shared().logging_in(programs) as forking:
+        yield forking
+
+
+@pytest.fixture
 def own_kafka(programs: Programs) -> Callable[[], Kafka]:
     """Start a broker for this test alone, to be killed and restarted."""
 
@@ -181,11 +195,11 @@ def topics(topics_prefix: str) -> Topics:
 
 
 @pytest.fixture
-def start_brokerage(programs: Programs) -> Callable[..., Brokerage]:
+def start_brokerage(forks: Programs | nursery.Nursery) -> Callable[..., Brokerage]:
     """Start a sandbox with further options; it checks signatures made with the keys of `worker_env`."""
 
     def start(*options: str) -> Brokerage:
-        brokerage = Brokerage(programs, [*_BROKERAGE_KEYS, *options])
+        brokerage = Brokerage(forks, [*_BROKERAGE_KEYS, *options])  # type: ignore[arg-type]
         brokerage.start()
         return brokerage
 
@@ -238,12 +252,17 @@ def applied_topics(topics: Topics, worker_env: dict[str, str]) -> Topics:
 
 @pytest.fixture
 def start_worker(
-    programs: Programs, worker_env: dict[str, str], applied_topics: Topics
+    programs: Programs, forks: Programs | nursery.Nursery, worker_env: dict[str, str], applied_topics: Topics
 ) -> Callable[..., WorkerProcess]:
-    """Start `ledger-worker run ARGUMENTS` with settings over `worker_env`, and wait until it is ready."""
+    """Start `ledger-worker run ARGUMENTS` with settings over `worker_env`, and wait until it is ready.
 
-    def start(*arguments: str, settings: dict[str, str] | None = None, wait: bool = True) -> WorkerProcess:
-        worker = WorkerProcess(programs, {**worker_env, **(settings or {})}, *arguments)
+    `fresh`: not forked, where the settings are the interpreter's too.
+    """
+
+    def start(
+        *arguments: str, settings: dict[str, str] | None = None, wait: bool = True, fresh: bool = False
+    ) -> WorkerProcess:
+        worker = WorkerProcess(programs if fresh else forks, {**worker_env, **(settings or {})}, *arguments)
         return worker.wait_ready() if wait else worker
 
     return start

@@ -29,7 +29,9 @@ VECTORS = json.loads((CHECKOUT / "tests/contract/whale_signature_vectors.json").
 
 
 def cli(*arguments: str, stdin: str | None = None, **settings: str) -> "subprocess.CompletedProcess[str]":
-    return run_worker_cli(*arguments, env=clean_env({f"LEDGER_{k}": v for k, v in settings.items()}), stdin=stdin)
+    return run_worker_cli(
+        *arguments, env=clean_env({f"LEDGER_{k}": v for k, v in settings.items()}), stdin=stdin, fresh=True
+    )
 
 
 def commands_below(*path: str) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -25,6 +25,12 @@ NOBODY = "127.0.0.1:1"
 PATIENT = QUICK | {"LEDGER_WHALE_TIMEOUT_S": "10", "LEDGER_LANE_LEASE_S": "22", "LEDGER_DRAIN_S": "15"}
 
 
+@pytest.fixture
+def forks(programs: Programs) -> Programs:
+    """Each process is a fresh one: how it starts and ends is what these tests are about."""
+    return programs
+
+
 def test_what_keeps_it_from_starting_is_one_sentence_without_a_secret(
     worker_env: dict[str, str], applied_topics: Topics, databases: Databases, subtests: pytest.Subtests
 ) -> None:

@@ -10,11 +10,9 @@ from typing import Any, Literal
 import psycopg
 import pytest
 
-from sandbox.parts.programs import Programs
-from tests.support import SandboxClient, Topics, WorkerProcess, read_outcomes, wait_until
+from tests.support import SandboxClient, Topics, read_outcomes, wait_until
 from tests.support.kafka import Sent
 from tests.support.measure import TERMINAL, UNDECIDED, Measure, Told, measure
-from tests.support.nursery import Nursery
 
 CHAOS = {
     "LEDGER_WHALE_TIMEOUT_S": "1",
@@ -84,29 +82,6 @@ def gate(
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         """
         yield lambda: database.scalar(held, table) > 0
-
-
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    with Programs() as programs:
-        yield Nursery(programs)
-
-
-@pytest.fixture
-def start_forked(
-    nursery: Nursery, programs: Programs, worker_env: dict[str, str], applied_topics: Topics
-) -> Iterator[Callable[..., WorkerProcess]]:
-    """As `start_worker`, but forked: for tests that start many, and whose settings need no interpreter of their own."""
-    started: list[WorkerProcess] = []
-
-    def start(*arguments: str, settings: Mapping[str, str] | None = None, wait: bool = True) -> WorkerProcess:
-        worker = WorkerProcess(nursery.logging_in(programs), {**worker_env, **(settings or {})}, *arguments)
-        started.append(worker)
-        return worker.wait_ready() if wait else worker
-
-    yield start
-    for worker in started:
-        worker.sigkill()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from tests.chaos.conftest import CHAOS, Database, hear
 from tests.support import SandboxClient, Topics, WorkerProcess, wait_until_async
 from tests.support.kafka import Sent, produce_commands
 from tests.support.measure import Measure, Told, measure
+from tests.support.nursery import Nursery, shared
 from tests.support.parts import KAFKA
 from tests.support.upstream import temporary
 from tests.support.worker import KEYS, clean_env, run_worker_cli
@@ -57,7 +58,7 @@ taken_back, broken.take_back = broken.take_back, forgetful
 class World:
     """All parts of one run; `server` is whichever Postgres the worker is pointed at."""
 
-    programs: Programs
+    forks: Nursery
     kafka: str
     server: Any  # a Postgres; the tests of Kafka have only its url
     brokerage: SandboxClient
@@ -95,23 +96,24 @@ class World:
         return said
 
     def start_worker(self, *arguments: str) -> WorkerProcess:
-        return WorkerProcess(self.programs, self.env, *arguments).wait_ready()
+        return WorkerProcess(self.forks, self.env, *arguments).wait_ready()
 
     def start_pair(self) -> tuple[WorkerProcess, WorkerProcess]:
         """Start one worker that does all but publish, and the relay."""
-        worker = WorkerProcess(self.programs, self.env, "--role", "intake,lanes,timers")
-        relay = WorkerProcess(self.programs, self.env, "--role", "relay")
+        worker = WorkerProcess(self.forks, self.env, "--role", "intake,lanes,timers")
+        relay = WorkerProcess(self.forks, self.env, "--role", "relay")
         return worker.wait_ready(), relay.wait_ready()
 
 
-def build(programs: Programs, kafka: str) -> World:
+def build(programs: Programs, forks: Nursery, kafka: str) -> World:
     """Start a Postgres and a brokerage of this run's own, and make its topics."""
     server = Postgres(programs)
     server.start()
-    brokerage = Brokerage(programs, [*KEYS_OF_SANDBOX, "--latency-ms", "20", "--latency-jitter-ms", "20"])
+    options = "--latency-ms", "20", "--latency-jitter-ms", "20"
+    brokerage = Brokerage(forks, [*KEYS_OF_SANDBOX, *options])  # type: ignore[arg-type]
     brokerage.start()
     topics = Topics.with_prefix(f"t{secrets.token_hex(5)}")
-    world = World(programs, kafka, server, SandboxClient(brokerage.url), topics)
+    world = World(forks, kafka, server, SandboxClient(brokerage.url), topics)
     world.cli("migrate")
     world.cli("topics", "apply")
     return world
@@ -259,8 +261,9 @@ def main() -> int:
     with Programs() as parts:
         bootstrap = os.environ.get(KAFKA) or _start_kafka(parts)
         for seed in range(first, first + given.runs):
-            with Programs() as programs:
-                wrong += not asyncio.run(_one(programs, bootstrap, seed, SABOTAGES.get(given.sabotage, "")))
+            with Programs() as programs, shared().logging_in(programs) as forks:
+                world = build(programs, forks, bootstrap)
+                wrong += not asyncio.run(_one(world, seed, SABOTAGES.get(given.sabotage, "")))
     sys.stdout.write(f"{given.runs} runs, {wrong} not clean; the first seed was {first}\n")
     return 1 if wrong else 0
 
@@ -271,9 +274,8 @@ def _start_kafka(programs: Programs) -> str:
     return kafka.bootstrap
 
 
-async def _one(programs: Programs, kafka: str, seed: int, sabotage: str) -> bool:
+async def _one(world: World, seed: int, sabotage: str) -> bool:
     chance = Random(seed)  # noqa: S311 - chaos needs no secrets
-    world = build(programs, kafka)
     forget = chance.choice((restored, promoted))
     kill = chance.random() < 0.5
     forgot = await forget(world, chance, kill=kill)

@@ -16,6 +16,7 @@ from tests.support import SandboxClient, Topics, WorkerProcess, wait_until_async
 from tests.support.commands import new_account, new_command
 from tests.support.kafka import all_answered, delete_topics, produce_commands, read_outcomes
 from tests.support.measure import Measure, Told, measure
+from tests.support.nursery import Nursery
 from tests.support.runbooks import commands_of
 from tests.support.worker import CHECKOUT, run_worker_cli
 from tests.support.workload import seeded
@@ -58,8 +59,8 @@ async def refused(world: World, by: str) -> None:
 
 
 @pytest.fixture
-def world(programs: Programs, kafka: str) -> Iterator[World]:
-    made = forgetting.build(programs, kafka)
+def world(programs: Programs, forks: Nursery, kafka: str) -> Iterator[World]:
+    made = forgetting.build(programs, forks, kafka)
     yield made
     asyncio.run(delete_topics(kafka, made.topics.outcomes.partition(".")[0]))
 
@@ -103,10 +104,8 @@ class TestKafka:
     """The topics are gone, or lost records that nobody had read."""
 
     @pytest.fixture
-    def world(
-        self, programs: Programs, kafka: str, database_url: str, brokerage: SandboxClient, topics: Topics
-    ) -> World:
-        made = World(programs, kafka, Served(database_url), brokerage, topics)
+    def world(self, forks: Nursery, kafka: str, database_url: str, brokerage: SandboxClient, topics: Topics) -> World:
+        made = World(forks, kafka, Served(database_url), brokerage, topics)
         made.cli("topics", "apply")
         return made
 

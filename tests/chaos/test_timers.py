@@ -206,7 +206,8 @@ async def test_no_expiry_is_early_though_the_clock_of_its_worker_is_ahead(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import time\ntrue = time.time\ntime.time = lambda: true() + 60\n")
-    start_worker(settings={**QUICK_HOURS, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(CHECKOUT)])})
+    path = os.pathsep.join([str(tmp_path), str(CHECKOUT)])
+    start_worker(settings={**QUICK_HOURS, "PYTHONPATH": path}, fresh=True)
     commands = [temporary(new_account(), hour_in(6)) for _ in range(5)]
     sent = await produce_commands(kafka, applied_topics, commands)
     told = await hear(kafka, applied_topics, brokerage, commands, sent, until=all_expired(commands))

@@ -85,11 +85,6 @@ class Stage:
 
 
 @pytest.fixture
-def start_worker(start_forked: Start) -> Start:
-    return start_forked
-
-
-@pytest.fixture
 def stage(kafka: str, applied_topics: Topics, brokerage: SandboxClient) -> Stage:
     return Stage(kafka, applied_topics, brokerage)
 

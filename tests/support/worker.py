@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sandbox.parts.ports import free_port
 from sandbox.parts.programs import Program, Programs
-from tests.support import printed
+from tests.support import nursery, printed
 
 CHECKOUT = Path(__file__).parents[2]
 KEYS = {
@@ -40,13 +40,32 @@ def clean_env(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_worker_cli(
-    *arguments: str, env: Mapping[str, str], stdin: str | None = None, deadline_s: float = _CLI_DEADLINE_S
+    *arguments: str,
+    env: Mapping[str, str],
+    stdin: str | None = None,
+    deadline_s: float = _CLI_DEADLINE_S,
+    fresh: bool = False,
 ) -> "subprocess.CompletedProcess[str]":
     """Run `python -m worker ARGUMENTS` to its end, without a terminal; the caller looks at the exit status.
 
+    It is forked from a process that has imported it already, unless it shall be `fresh`: a test of the start itself.
     What it prints as JSON is as its schema says.
     """
-    done = subprocess.run(
+    done = _run_fresh(arguments, env, stdin, deadline_s) if fresh else _fork(arguments, env, stdin, deadline_s)
+    printed.check(arguments, done.stdout)
+    return done
+
+
+def _fork(
+    arguments: Sequence[str], env: Mapping[str, str], stdin: str | None, deadline_s: float
+) -> "subprocess.CompletedProcess[str]":
+    return nursery.shared().call(*arguments, env=env, stdin=stdin or "", deadline_s=deadline_s)
+
+
+def _run_fresh(
+    arguments: Sequence[str], env: Mapping[str, str], stdin: str | None, deadline_s: float
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
         env=dict(env),
         cwd=CHECKOUT,
@@ -56,14 +75,12 @@ def run_worker_cli(
         timeout=deadline_s,
         check=False,
     )
-    printed.check(arguments, done.stdout)
-    return done
 
 
 class WorkerProcess:
-    """`ledger-worker run` on an HTTP port of its own."""
+    """`ledger-worker run` on an HTTP port of its own, in a fresh process of `Programs` or one that a nursery forks."""
 
-    def __init__(self, programs: Programs, env: Mapping[str, str], *arguments: str) -> None:
+    def __init__(self, programs: Programs | nursery.Nursery, env: Mapping[str, str], *arguments: str) -> None:
         self.port = free_port()
         env = {**env, "LEDGER_HTTP_HOST": "127.0.0.1", "LEDGER_HTTP_PORT": str(self.port)}
         log = programs.new_folder("worker") / "worker.log"
