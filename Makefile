@@ -19,10 +19,8 @@ CHECKERS := .cache/checkers
 ARGS :=
 RUNS := 100000
 SEED :=
-# acceptance tests mostly wait, so there are more of pytest's workers than cores
+# the slow tests wait half of their time, so there are more of pytest's workers than cores; who begins with what: tests/support/turns.py
 PYTEST_WORKERS := 4
-# those of chaos start many processes each: they come last, and few at once
-CHAOS_WORKERS := 3
 
 help: ## print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,8 +29,7 @@ demo: $(PARTS) ## run the whole thing on this machine and show it; ARGS="--keep"
 	@$(BIN)/ledger-worker demo $(ARGS)
 
 test: $(TESTS) ## run all tests on a real Kafka and Postgres; ARGS="tests/unit -k money" runs some
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(or $(ARGS),--ignore=tests/chaos)
-	@$(if $(ARGS),,$(BIN)/python -m pytest -n $(CHAOS_WORKERS) --dist worksteal tests/chaos)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
 
 mutants: $(TESTS) ## sabotage the worker in each way of tests/mutants: its tests must notice; ARGS="07 12" tries some
 	@$(BIN)/python -m tests.mutants $(ARGS)
