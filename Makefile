@@ -76,6 +76,9 @@ docs: $(DOCS) ## build the documentation as a site, in build/site/
 bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-full: $(TESTS) ## speed and scale, each figure against its goal, an hour and more; ARGS="latency hot" some, ARGS="--scale 0.1" a tenth
+	@$(BIN)/python -m benchmarks.full $(ARGS)
+
 chaos: $(TESTS) ## kill a worker at every step, then seeded runs where all goes wrong; SEED=n or RUNS=n: seeded runs alone
 	@$(if $(SEED)$(RUNS),,$(BIN)/python -m tests.chaos.matrix $(ARGS))
 	@$(if $(ARGS),,$(BIN)/python -m tests.chaos.seeded $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),20)))
