@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -87,15 +87,12 @@ class Rollout:
         for worker in begun:
             worker.wait_ready()
 
-    def replace(self, by: Sequence[Release]) -> None:
-        """Start these one by one, and stop one that works already when the new one is ready; at last stop what is left."""
-        before = list(self.workers)
-        for release in by:
-            self.start(release)
-            if before:
-                self._stop(before.pop(0))
-        for worker in before:
-            self._stop(worker)
+    def stop(self, count: int) -> None:
+        """Stop so many, those first that have worked longest, one after the other; the rest goes on with the work."""
+        for worker in self.workers[:count]:
+            status = worker.sigterm()
+            assert status == 0, f"ended with {status}{worker.program.last_lines()}"
+        del self.workers[:count]
         self.work()
 
     def work(self) -> None:
@@ -110,8 +107,3 @@ class Rollout:
     def close(self) -> None:
         for worker in self.workers:
             worker.sigkill()
-
-    def _stop(self, worker: WorkerProcess) -> None:
-        status = worker.sigterm()
-        assert status == 0, f"ended with {status}{worker.program.last_lines()}"
-        self.workers.remove(worker)

@@ -20,6 +20,7 @@ from tests.support.worker import clean_env
 
 FROM = "LEDGER_TEST_UPGRADE_FROM"
 REVISION = "SELECT version_num FROM alembic_version"
+BOTH_NAMES = "SELECT bool_and(took_ms = duration_ms), count(*) > 0 FROM attempts WHERE took_ms IS NOT NULL"
 TYPES_COUNT = 10
 
 
@@ -86,16 +87,18 @@ async def test_a_column_gets_another_name_under_load_and_back_and_for_good_witho
         must(later, rollout, "migrate")
         rollout.start(later)
         assert rollout.at_work() == {f"ledger-worker {one.newest}" for one in (present, later)}
-        rollout.replace([later])
+        rollout.stop(2)
         must(present, rollout, "migrate")  # as compose and charts do it before each start, of an older release too
         assert rollout.database.scalar(REVISION) == later.newest
-        rollout.replace([present])
+        rollout.start(present)
+        rollout.stop(1)
 
     def contract() -> None:
-        # from before the names were two, too: nobody may lose what it needs
+        assert rollout.database.rows(BOTH_NAMES) == [(True, True)]
         assert "connections of older ones are open" in is_refused(last, rollout, "migrate")
         assert rollout.database.scalar(REVISION) == later.newest
-        rollout.replace([later])
+        rollout.start(later)
+        rollout.stop(1)
         must(last, rollout, "migrate")
         rollout.work()
         for command in ("run", "migrate"):
@@ -138,12 +141,15 @@ async def test_the_release_before_and_this_one_take_turns_under_load_without_los
         rollout.start(earlier, earlier)
         rollout.work()
         must(present, rollout, "migrate")
-        rollout.replace([present, present])
+        rollout.start(present)
+        rollout.stop(1)
+        rollout.start(present)
+        rollout.stop(1)
         status, said = earlier.types(rollout.env, "migrate")
         print(f"{ref} (revision {earlier.newest}): migrate ended with {status}: {said}")  # noqa: T201
         if status == 0:
-            rollout.replace([earlier])
-            rollout.replace([present])
+            rollout.start(earlier)
+            rollout.stop(2)
         else:  # of a release from before 0011, which takes no other revision than its own; what works goes on
             assert earlier.newest < "0011"
             assert len(said.splitlines()) == 1

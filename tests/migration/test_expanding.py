@@ -10,6 +10,7 @@ from alembic.script import Script, ScriptDirectory, base
 import migrations
 from tests.chaos.releases import CONTRACT, EXPAND
 from tests.integration.operate.typed import typed
+from tests.support import wait_until
 from tests.support.expanding import catalogue, contractions
 from tests.support.worker import clean_env
 from worker.errors import RevisionError
@@ -20,6 +21,37 @@ RULED_FROM = "0011"
 """Before it a release worked with its own revision alone."""
 HEAD = revision.head()
 NEXT, LATER = (f"{int(HEAD) + more:04}" for more in (1, 2))
+
+
+CONTRACTING = [
+    ("ALTER TABLE lanes DROP COLUMN hold_reason CASCADE", "gone: the column lanes.hold_reason"),
+    ("ALTER TABLE lanes RENAME COLUMN hold_reason TO why", "gone: the column lanes.hold_reason"),
+    ("ALTER TABLE lanes RENAME TO queues", "gone: the column lanes.account_no"),
+    ("ALTER TABLE day_totals ALTER COLUMN used TYPE float8", "gone: the column day_totals.used of type numeric"),
+    ("ALTER TABLE records ALTER COLUMN value SET NOT NULL", "gone: records.value without a value"),
+    ("ALTER TABLE dead_letters ALTER COLUMN state DROP DEFAULT", "gone: dead_letters.state without a value"),
+    ("ALTER TABLE prunings ADD COLUMN who text NOT NULL", "new on prunings: who must be given"),
+    ("ALTER TABLE brakes ADD CHECK (reason <> '')", "new on brakes: CHECK"),
+    ("ALTER TABLE brakes ADD CHECK (reason <> '') NOT VALID", "new on brakes: CHECK"),
+    ("CREATE UNIQUE INDEX one ON brakes (kind)", "new on brakes: unique"),
+    ("DROP TABLE doubts_seen", "gone: the column doubts_seen.operation"),
+    ("DROP VIEW ledger_read.open_doubts", "gone: the column ledger_read.open_doubts.command_id"),
+    ("DROP FUNCTION tell_with_audit CASCADE", "gone: the function tell_with_audit()"),
+    ("REVOKE SELECT ON lanes FROM ledger_worker", "gone: SELECT on public.lanes for ledger_worker"),
+    ("REVOKE INSERT ON audit FROM ledger_operator", "for ledger_operator"),
+    ("ALTER TABLE brakes DROP CONSTRAINT pk_brakes", "gone: one row of brakes for each (kind, subject)"),
+]
+EXPANDING = [
+    "ALTER TABLE lanes ADD COLUMN note text",
+    "ALTER TABLE lanes ADD COLUMN note text NOT NULL DEFAULT ''",
+    "ALTER TABLE lanes ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY",
+    "CREATE TABLE notes (note text NOT NULL PRIMARY KEY CHECK (note <> ''))",
+    "CREATE INDEX notes ON lanes (hold_reason)",
+    "DROP INDEX ix_doubts_newest",
+    "ALTER TABLE brakes DROP CONSTRAINT ck_brakes_subject",
+    "GRANT INSERT ON lanes TO ledger_reader",
+    EXPAND,
+]
 
 
 def scripts() -> list[Script]:
@@ -54,53 +86,25 @@ def test_the_oldest_release_that_a_revision_names_is_one_before_it_and_none_lets
     assert [one for _, one in oldest] == sorted(one for _, one in oldest)
 
 
-@pytest.mark.parametrize(
-    ("statement", "told"),
-    [
-        ("ALTER TABLE lanes DROP COLUMN hold_reason CASCADE", "gone: the column lanes.hold_reason"),
-        ("ALTER TABLE lanes RENAME COLUMN hold_reason TO why", "gone: the column lanes.hold_reason"),
-        ("ALTER TABLE lanes RENAME TO queues", "gone: the column lanes.account_no"),
-        ("ALTER TABLE day_totals ALTER COLUMN used TYPE float8", "gone: the column day_totals.used of type numeric"),
-        ("ALTER TABLE records ALTER COLUMN value SET NOT NULL", "gone: records.value without a value"),
-        ("ALTER TABLE dead_letters ALTER COLUMN state DROP DEFAULT", "gone: dead_letters.state without a value"),
-        ("ALTER TABLE prunings ADD COLUMN who text NOT NULL", "new on prunings: who must be given"),
-        ("ALTER TABLE brakes ADD CHECK (reason <> '')", "new on brakes: CHECK"),
-        ("ALTER TABLE brakes ADD CHECK (reason <> '') NOT VALID", "new on brakes: CHECK"),
-        ("CREATE UNIQUE INDEX one ON brakes (kind)", "new on brakes: unique"),
-        ("DROP TABLE doubts_seen", "gone: the column doubts_seen.operation"),
-        ("DROP VIEW ledger_read.open_doubts", "gone: the column ledger_read.open_doubts.command_id"),
-        ("DROP FUNCTION tell_with_audit CASCADE", "gone: the function tell_with_audit()"),
-        ("REVOKE SELECT ON lanes FROM ledger_worker", "gone: SELECT on public.lanes for ledger_worker"),
-        ("REVOKE INSERT ON audit FROM ledger_operator", "for ledger_operator"),
-    ],
-)
 def test_what_takes_away_or_asks_for_more_is_seen(
-    connection: "psycopg.Connection[tuple[object, ...]]", statement: str, told: str
+    connection: "psycopg.Connection[tuple[object, ...]]", subtests: pytest.Subtests
 ) -> None:
     before = catalogue(connection)
-    connection.execute(statement)
-    found = contractions(before, catalogue(connection))
-    assert [one for one in found if told in one] != [], found
+    for statement, told in CONTRACTING:
+        with subtests.test(statement), connection.transaction(force_rollback=True):
+            connection.execute(statement)
+            found = contractions(before, catalogue(connection))
+            assert [one for one in found if told in one] != [], found
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "ALTER TABLE lanes ADD COLUMN note text",
-        "ALTER TABLE lanes ADD COLUMN note text NOT NULL DEFAULT ''",
-        "ALTER TABLE lanes ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY",
-        "CREATE TABLE notes (note text NOT NULL PRIMARY KEY CHECK (note <> ''))",
-        "CREATE INDEX notes ON lanes (hold_reason)",
-        "DROP INDEX ix_doubts_newest",
-        "ALTER TABLE brakes DROP CONSTRAINT ck_brakes_subject",
-        "GRANT INSERT ON lanes TO ledger_reader",
-        EXPAND,
-    ],
-)
-def test_what_expands_is_let_through(connection: "psycopg.Connection[tuple[object, ...]]", statement: str) -> None:
+def test_what_expands_is_let_through(
+    connection: "psycopg.Connection[tuple[object, ...]]", subtests: pytest.Subtests
+) -> None:
     before = catalogue(connection)
-    connection.execute(statement)
-    assert contractions(before, catalogue(connection)) == []
+    for statement in EXPANDING:
+        with subtests.test(statement), connection.transaction(force_rollback=True):
+            connection.execute(statement)
+            assert contractions(before, catalogue(connection)) == []
 
 
 def test_the_last_step_of_a_new_name_is_a_contraction(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
@@ -161,29 +165,34 @@ async def test_migrate_leaves_what_a_later_release_did_and_doctor_tells_of_it(da
     assert "too new for this release" in (await typed(env, "doctor")).stdout
 
 
-@pytest.mark.parametrize(
-    ("name", "stands_in_the_way"),
-    [("ledger-worker", True), ("ledger-worker 0001", True), (f"ledger-worker {HEAD}", False), ("psql", False)],
-)
-def test_a_revision_that_contracts_waits_for_nobody_but_refuses_while_older_releases_are_connected(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, name: str, *, stands_in_the_way: bool
+def test_a_revision_that_contracts_is_refused_while_older_releases_are_connected_and_then_names_the_oldest(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = scripts()[-1]
-    command.upgrade(revision._config(empty_database_url), str(last.down_revision))
+    oldest = str(last.down_revision)
+    command.upgrade(revision._config(empty_database_url), oldest)
     load = base.util.load_python_file
 
     def load_marked(folder: str, filename: str) -> object:
         module = load(folder, filename)
         if filename.startswith(last.revision):
-            module.oldest_release = last.down_revision
+            module.oldest_release = oldest
         return module
 
     monkeypatch.setattr(base.util, "load_python_file", load_marked)
-    with psycopg.connect(empty_database_url, application_name=name):
-        if not stands_in_the_way:
+    for name in ("ledger-worker", "ledger-worker 0001"):
+        with (
+            psycopg.connect(empty_database_url, application_name=name),
+            pytest.raises(RevisionError, match="1 connections of older ones are open; nothing was changed"),
+        ):
             revision.upgrade(empty_database_url)
-            assert revision.look(empty_database_url) == Found(last.revision, last.down_revision)
-            return
-        with pytest.raises(RevisionError, match="1 connections of older ones are open; nothing was changed"):
-            revision.upgrade(empty_database_url)
-    assert revision.look(empty_database_url) == Found(last.down_revision)
+        assert revision.look(empty_database_url) == Found(oldest)
+        gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+        with psycopg.connect(empty_database_url, autocommit=True) as looking:
+            wait_until(lambda: looking.execute(gone, [name]).fetchone() == (0,))  # noqa: B023 - within this round
+    with (
+        psycopg.connect(empty_database_url, application_name=f"ledger-worker {oldest}"),
+        psycopg.connect(empty_database_url, application_name="psql"),
+    ):
+        revision.upgrade(empty_database_url)
+    assert revision.look(empty_database_url) == Found(last.revision, oldest)

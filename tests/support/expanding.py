@@ -16,6 +16,10 @@ OFFERS = {
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {OURS} AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
             AND (NOT a.attnotnull OR a.atthasdef OR a.attidentity <> '')""",
+    "one row of {0} for each {2}": f"""
+        SELECT CAST(i.indrelid AS regclass), NULL, substring(pg_get_indexdef(i.indexrelid) from '\\(.*')
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE {OURS} AND indisunique""",
     "the function {0}": f"""
         SELECT CAST(p.oid AS regprocedure), NULL, NULL FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE {OURS}""",
