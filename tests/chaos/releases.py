@@ -130,7 +130,8 @@ def from_git(ref: str, folder: Path) -> Path:
 def before_the_newest_revision() -> str | None:
     """Return the newest commit with another newest revision than this checkout; None where the history does not have one."""
     newest = next((CHECKOUT / "migrations" / "versions").glob(f"{migrations.newest()}_*.py")).relative_to(CHECKOUT)
-    if _git("rev-parse", "--show-toplevel") != str(CHECKOUT):  # none, or of a folder around this one
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None or Path(top) != CHECKOUT.resolve():  # none, or of a folder around this one
         return None
     brought = _git("log", "--first-parent", "-m", "--diff-filter=A", "-1", "--format=%H", "--", str(newest))
     return _git("rev-parse", "--verify", "--quiet", f"{brought}^1" if brought else "HEAD")
