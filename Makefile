@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test checks pages docs mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
+.PHONY: help demo test checks pages docs mutants fuzz simulate explore chaos upgrade soak recovery lint types bench fmt locks clean
 export PYTHON
 # what is imported is compiled once, not again by each of the many processes that demo and test start
 unexport PYTHONDONTWRITEBYTECODE
@@ -83,6 +83,10 @@ chaos: $(TESTS) ## kill a worker at every step, then seeded runs where all goes 
 	@$(if $(SEED)$(RUNS),,$(BIN)/python -m tests.chaos.matrix $(ARGS))
 	@$(if $(ARGS),,$(BIN)/python -m tests.chaos.seeded $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),20)))
 	@$(if $(SEED)$(RUNS)$(ARGS),,$(BIN)/python -m tests.chaos.forgetting --runs 4)
+
+upgrade: $(TESTS) ## a release of before and this one at one database under load, to and fro; FROM=commit, else some
+	@$(if $(FROM),,$(BIN)/python -m pytest -s tests/chaos/test_upgrade.py)
+	@LEDGER_TEST_UPGRADE_FROM=$(or $(FROM),HEAD~1) $(BIN)/python -m pytest -s tests/chaos/test_upgrade.py -k release_before
 
 soak: $(TESTS) ## steady load with faults; MINUTES=20; what the worker uses must stay flat; plots in .soak/
 	@$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),20)

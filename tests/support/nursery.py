@@ -1,8 +1,8 @@
 """Workers by the dozen: a process that has imported the worker once and forks, for importing takes longer than working.
 
 `Nursery` starts what `python -m worker ARGUMENTS` starts, in a session of its own, with an environment and a log; all
-die with it. It stands where `WorkerProcess` wants `Programs`. Run as `python -m tests.support.nursery` it is the
-process itself: a JSON line asks for a child, a line tells its pid or how it ended.
+die with it. It stands where `WorkerProcess` wants `Programs`. Run as a program it is the process itself, of whichever
+checkout is in PYTHONPATH: a JSON line asks for a child, a line tells its pid or how it ended.
 """
 
 import ctypes
@@ -29,17 +29,17 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 class Nursery:
-    """Give it Programs to live in; safe to use from several threads."""
+    """Give it Programs to live in, and a checkout if the worker's code is not ours; safe to use from several threads."""
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, checkout: Path = CHECKOUT) -> None:
         self._programs = programs
         folder = programs.new_folder("nursery")
         fifo = folder / "asked"
         os.mkfifo(fifo)
         self._asking = os.open(fifo, os.O_RDWR)  # to write; reading too makes the opening wait for nobody
-        argv = [sys.executable, "-m", "tests.support.nursery", fifo]
+        argv = [sys.executable, "-P", Path(__file__), fifo]  # -P: only that checkout, not this folder
         env = {name: value for name, value in os.environ.items() if not name.startswith("LEDGER_")}
-        env["PYTHONPATH"] = str(CHECKOUT)
+        env["PYTHONPATH"] = str(checkout)
         self._program = programs.start("the nursery", argv, folder / "nursery.log", env=env, pipe=True)
         self._lock = threading.Lock()
         self._told = threading.Condition()
@@ -139,7 +139,8 @@ def serve(asking: int) -> None:
     """Fork a child for each line, until killed; children die with this process."""
     import worker.__main__  # noqa: PLC0415
     import worker.app.start  # noqa: PLC0415
-    import worker.cli.run  # noqa: F401, PLC0415
+    import worker.cli.run  # noqa: PLC0415
+    import worker.store.revision  # noqa: F401, PLC0415
 
     tells, told_by_signals = os.pipe()
     for end in (tells, told_by_signals):

@@ -10,7 +10,7 @@ from worker.operate.witnesses import refuse_forgotten
 from worker.settings import Settings
 from worker.store.engine import opened, transaction
 from worker.store.offsets import read_positions
-from worker.store.revision import current, head
+from worker.store.revision import look
 
 
 async def check_start(settings: Settings) -> None:
@@ -21,11 +21,9 @@ async def check_start(settings: Settings) -> None:
     would lose order or data, ForgottenError when Kafka knows of commits that the database does not.
     """
     url = settings.database_url.get_secret_value()
-    found, needed = await asyncio.to_thread(current, url), await asyncio.to_thread(head)
-    if found != needed:
-        raise RevisionError(
-            f"the database is at revision {found or 'none'} and this release needs {needed}; run `ledger-worker migrate`"
-        )
+    misfit = (await asyncio.to_thread(look, url)).misfit()
+    if misfit is not None:
+        raise RevisionError(misfit)
     async with opened(url) as engine:
         async with transaction(engine) as connection:
             positions = await read_positions(connection)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
+from migrations import newest
 from worker.errors import DataRefusedError, LedgerWorkerError, PartUnavailableError, RevisionError, SettingsError
 from worker.store.arrays import Rows, arrays
 
@@ -22,6 +23,8 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 PATIENCE_MS = 5_000
 """A person's command waits so much longer for a lock than Postgres lets a frozen worker keep it."""
 CONNECT_TIMEOUT_S = 5
+APPLICATION_NAME = "ledger-worker"
+"""What Postgres calls our connections, with the release's newest revision behind it: `migrate` looks who is at work."""
 DATA_CLASSES = ("22", "23", "54")
 """SQLSTATE classes that blame the rows: data exception, integrity violation, program limit."""
 UNKNOWN_NAMES = ("42P01", "42703")
@@ -66,7 +69,7 @@ def create_engine(
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "ledger-worker",
+            "application_name": f"{APPLICATION_NAME} {newest()}",
             "prepare_threshold": 2,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
