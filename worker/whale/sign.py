@@ -6,6 +6,7 @@ What is signed is what goes over the wire: path and query percent-encoded as sen
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from typing import Never
 
 from worker.ledger.verdicts import Request
 
@@ -21,6 +22,10 @@ class Credentials:
     app_key: str
     app_secret: str = field(repr=False)
     access_token: str = field(repr=False)
+
+    def __reduce__(self) -> Never:
+        """Raise TypeError: what is pickled goes to another process, or to a file."""
+        raise TypeError("credentials cannot be pickled")
 
 
 @dataclass(frozen=True, slots=True)
