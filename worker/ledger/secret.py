@@ -1,9 +1,9 @@
 """A text that is never shown."""
 
-from typing import Never
+from typing import Never, Self
 
 from pydantic import SecretStr
-from typing_extensions import Self, override
+from typing_extensions import override
 
 
 class Secret(SecretStr):

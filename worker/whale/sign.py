@@ -8,6 +8,8 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Never
 
+from typing_extensions import override
+
 from worker.ledger.verdicts import Request
 
 ALGORITHM = "HMAC-SHA256"
@@ -23,6 +25,7 @@ class Credentials:
     app_secret: str = field(repr=False)
     access_token: str = field(repr=False)
 
+    @override
     def __reduce__(self) -> Never:
         """Raise TypeError: what is pickled goes to another process, or to a file."""
         raise TypeError("credentials cannot be pickled")
