@@ -57,7 +57,7 @@ lint: $(TESTS) ## ruff, its format, the layers of imports, and that each depende
 types: $(TESTS) ## mypy
 	@$(BIN)/mypy
 
-checks: $(TESTS) $(PROMTOOL) $(HELM) $(COMPOSE) $(CHECKERS)/installed ## by others' own tools (Go builds some): alerts, AsyncAPI, compose, Dockerfile, chart; then the image's commands
+checks: $(TESTS) $(PROMTOOL) $(HELM) $(COMPOSE) $(CHECKERS)/installed ## by others' own tools (Go builds some): alerts, AsyncAPI, compose, Dockerfile, chart; then the image's commands, and TLS to Postgres
 	@$(PROMTOOL) check rules deploy/prometheus/alerts.yml
 	@$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
 	@$(PROMTOOL) check config deploy/prometheus/prometheus.yml
@@ -66,6 +66,7 @@ checks: $(TESTS) $(PROMTOOL) $(HELM) $(COMPOSE) $(CHECKERS)/installed ## by othe
 	@$(CHECKERS)/bin/python -m tests.checks.dockerfile
 	@$(CHECKERS)/bin/python -m tests.checks.chart $(HELM)
 	@$(BIN)/python -m tests.checks.image
+	@$(BIN)/python -m tests.checks.postgres
 
 advisories: $(ADVISORIES)/installed ## known vulnerabilities of all that is locked; asks PyPI's advisories, so it needs a network
 	@for lock in requirements/*.txt; do echo $$lock; $(ADVISORIES)/bin/pip-audit --disable-pip --require-hashes --requirement $$lock || failed=1; done; exit $${failed:-0}

@@ -63,6 +63,11 @@ class Postgres:
         return self._folder / "postgres.log"
 
     @property
+    def data(self) -> Path:
+        """The folder of its data."""
+        return self._data
+
+    @property
     def program(self) -> Program:
         """The running server; PartsError before the first start."""
         if self._program is None:

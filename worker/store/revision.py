@@ -18,8 +18,11 @@ from sqlalchemy.pool import NullPool
 import migrations
 from worker.errors import PartUnavailableError, RevisionError
 from worker.store.engine import for_a_person
+from worker.store.tls import looked_closer, sentence
 
 CONNECT_TIMEOUT_S = 10
+OLDEST_SERVER = 17
+"""The first with the right MAINTAIN, which the group roles are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +38,23 @@ def upgrade(database_url: str) -> Change:
     """Bring the database to the head revision; blocks, waits up to a minute for another that does the same.
 
     Raises PartUnavailableError when Postgres does not answer or a lock is not had in time, RevisionError when the
-    database is at a revision that this release does not know, or refuses a step. May be called again.
+    server is too old, or the database is at a revision that this release does not know, or refuses a step. May be called again.
     """
     config = _config(database_url)
-    with _told_apart():
+    with _told_apart(database_url):
         before = current(database_url)
+        _refuse_old_server(database_url)
         command.upgrade(config, "head")
         missing = _grant_roles(database_url)
     return Change(before, head(), missing)
+
+
+def _refuse_old_server(database_url: str) -> None:
+    with open_engine(database_url).connect() as connection:
+        version = str(connection.execute(text("SHOW server_version")).scalar_one())
+        number = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+    if number < OLDEST_SERVER * 10_000:
+        raise RevisionError(f"PostgreSQL {version} is too old: use {OLDEST_SERVER} or newer")
 
 
 def _grant_roles(database_url: str) -> tuple[str, ...]:
@@ -67,13 +79,13 @@ def current(database_url: str) -> str | None:
 
     Raises PartUnavailableError, SettingsError where the URL cannot be used, LedgerWorkerError where a right is lacking.
     """
-    with _told_apart(), for_a_person(), open_engine(database_url).connect() as connection:
+    with _told_apart(database_url), for_a_person(), open_engine(database_url).connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def check(database_url: str) -> None:
     """Compare the database with the tables; blocks. Raises RevisionError where a migration is missing."""
-    with _told_apart():
+    with _told_apart(database_url):
         command.check(_config(database_url))
 
 
@@ -94,13 +106,15 @@ def _config(database_url: str) -> Config:
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def _told_apart(database_url: str) -> Iterator[None]:
     """Turn what alembic and the driver raise into what a person can act on."""
     try:
         yield
     except CommandError as error:
         raise RevisionError(f"the database's revision does not fit this release: {error}") from error
     except OperationalError as error:
+        if (untrusted := sentence(str(error.orig))) is not None:
+            raise PartUnavailableError(looked_closer(untrusted, database_url)) from error
         raise PartUnavailableError(f"Postgres does not answer, or a lock was not had in time: {_why(error)}") from error
     except DBAPIError as error:
         raise RevisionError(f"Postgres refuses a step of the migration: {_why(error)}") from error
