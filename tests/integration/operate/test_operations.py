@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from sandbox.parts.postgres import Postgres
 from tests.support import Topics
@@ -42,6 +43,7 @@ def run_as_owner(server: Postgres, script: str, here: Path) -> None:
     assert done.returncode == 0, f"{script}\n{done.stderr}"
 
 
+@pytest.mark.timeout(300)  # a server made, stopped and restored, and four commands
 def test_what_was_committed_after_the_backup_is_there_when_it_is_restored_and_recover_finds_nothing_forgotten(
     own_postgres: Callable[[], Postgres], worker_env: dict[str, str], applied_topics: Topics
 ) -> None:
