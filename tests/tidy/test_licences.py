@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.tidy.licences import PAGE, SECTIONS, licences, page, pinned
+from tests.tidy.tree import CHECKOUT
 
 NOT_IN_THE_IMAGE = re.compile(r"(?<!L)GPL|Affero|AGPL|UNKNOWN|Proprietary", re.IGNORECASE)
 
@@ -33,3 +34,12 @@ def test_no_dependency_is_without_a_licence() -> None:
 def test_a_licence_that_binds_what_is_given_with_it_is_seen(licence: str) -> None:
     assert NOT_IN_THE_IMAGE.search(licence)
     assert not NOT_IN_THE_IMAGE.search("LGPL-3.0-only")
+
+
+def test_every_package_of_every_lock_has_a_hash() -> None:
+    locks = sorted((CHECKOUT / "requirements").glob("*.txt"))
+    assert len(locks) > 5
+    for lock in locks:
+        packages = re.split(r"(?m)^(?=[\w.-]+==)", lock.read_text())[1:]
+        assert packages, lock.name
+        assert [one.partition(" ")[0] for one in packages if "--hash=sha256:" not in one] == [], lock.name
