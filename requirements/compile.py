@@ -17,6 +17,7 @@ LOCKS = {
     "run.txt": (*SOURCES, "--constraint", "requirements/test.txt"),
     "docs.txt": ("requirements/docs.in", "--constraint", "requirements/test.txt"),
     "uv.txt": ("requirements/uv.in",),
+    "advisories.txt": ("requirements/advisories.in",),
     "checks.txt": ("requirements/checks.in", "--constraint", "requirements/test.txt"),
 }
 

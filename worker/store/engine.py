@@ -16,6 +16,7 @@ from sqlalchemy.pool import QueuePool
 from migrations import newest
 from worker.errors import DataRefusedError, LedgerWorkerError, PartUnavailableError, RevisionError, SettingsError
 from worker.store.arrays import Rows, arrays
+from worker.store.tls import sentence
 
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -146,6 +147,8 @@ def _meaning(error: Exception, cause: BaseException | None, *, lost: bool = Fals
     if state == LOCKED:
         limit = f"one that is frozen or cut off lets go after {IDLE_IN_TRANSACTION_TIMEOUT_MS // 1000} s at most"
         return PartUnavailableError(f"somebody else keeps what must be locked in Postgres; {limit}: try again then")
+    if (untrusted := sentence(str(cause))) is not None:
+        return PartUnavailableError(untrusted)
     if lost or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) or state[:2] in ("08", "57"):
         return PartUnavailableError(f"Postgres does not answer: {_line(cause)}")
     if state[:2] in BUSY_CLASSES:

@@ -22,8 +22,11 @@ from sqlalchemy.pool import NullPool
 import migrations
 from worker.errors import PartUnavailableError, RevisionError
 from worker.store.engine import APPLICATION_NAME, for_a_person
+from worker.store.tls import looked_closer, sentence
 
 CONNECT_TIMEOUT_S = 10
+OLDEST_SERVER = 17
+"""The first with the right MAINTAIN, which the group roles are given."""
 
 # a column that revisions before 0011 lack
 OLDEST_RELEASE = text("SELECT to_jsonb(v) ->> 'oldest_release' FROM alembic_version v")
@@ -80,8 +83,8 @@ def upgrade(database_url: str) -> Change:
     """Bring the database to the head revision; blocks, waits up to a minute for another that does the same.
 
     One that a later release has brought further is left as it is. Raises PartUnavailableError when Postgres does not
-    answer or a lock is not had in time, RevisionError when this release must not work with the database, when a revision
-    would end what releases at work still need, or when Postgres refuses a step. May be called again.
+    answer or a lock is not had in time, RevisionError when the server is too old, when this release must not work with the
+    database, when a revision would end what releases at work still need, or when Postgres refuses a step. May be called again.
     """
     config = _config(database_url)
     before = look(database_url)
@@ -89,7 +92,8 @@ def upgrade(database_url: str) -> Change:
         raise RevisionError(misfit)
     if before.is_newer():
         return Change(before.revision, before.revision)
-    with _told_apart():
+    with _told_apart(database_url):
+        _refuse_old_server(database_url)
         _refuse_under_old_releases(database_url, before.revision)
         command.upgrade(config, "head")
         missing = _grant_roles(database_url)
@@ -115,6 +119,14 @@ def _refuse_under_old_releases(database_url: str, before: str | None) -> None:
         )
 
 
+def _refuse_old_server(database_url: str) -> None:
+    with open_engine(database_url).connect() as connection:
+        version = str(connection.execute(text("SHOW server_version")).scalar_one())
+        number = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+    if number < OLDEST_SERVER * 10_000:
+        raise RevisionError(f"PostgreSQL {version} is too old: use {OLDEST_SERVER} or newer")
+
+
 def _grant_roles(database_url: str) -> tuple[str, ...]:
     """Give the group roles their rights, those that were made since the last time too; returns which are missing.
 
@@ -137,7 +149,7 @@ def look(database_url: str) -> Found:
 
     Raises PartUnavailableError, SettingsError where the URL cannot be used, LedgerWorkerError where a right is lacking.
     """
-    with _told_apart(), for_a_person(), open_engine(database_url).connect() as connection:
+    with _told_apart(database_url), for_a_person(), open_engine(database_url).connect() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
         if revision is None:
             return Found(None)
@@ -146,7 +158,7 @@ def look(database_url: str) -> Found:
 
 def check(database_url: str) -> None:
     """Compare the database with the tables; blocks. Raises RevisionError where a migration is missing."""
-    with _told_apart():
+    with _told_apart(database_url):
         command.check(_config(database_url))
 
 
@@ -167,13 +179,15 @@ def _config(database_url: str) -> Config:
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def _told_apart(database_url: str) -> Iterator[None]:
     """Turn what alembic and the driver raise into what a person can act on."""
     try:
         yield
     except CommandError as error:
         raise RevisionError(f"the database's revision does not fit this release: {error}") from error
     except OperationalError as error:
+        if (untrusted := sentence(str(error.orig))) is not None:
+            raise PartUnavailableError(looked_closer(untrusted, database_url)) from error
         raise PartUnavailableError(f"Postgres does not answer, or a lock was not had in time: {_why(error)}") from error
     except DBAPIError as error:
         raise RevisionError(f"Postgres refuses a step of the migration: {_why(error)}") from error

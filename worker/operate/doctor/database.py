@@ -13,13 +13,12 @@ from worker.settings import Settings
 from worker.store.brakes import count_holds, read_pauses
 from worker.store.condition import Condition, read_audit_condition, read_breaches, read_condition, read_server
 from worker.store.engine import opened, transaction
-from worker.store.revision import Found, head, look
+from worker.store.revision import OLDEST_SERVER, Found, head, look
 
 SKEW_S_MAX = 2.0
 UNPUBLISHED_S_MAX = 60.0
 DOUBT_S_MAX = 3600.0
 LATE_S = 60.0
-OLDEST_SERVER = 14
 
 
 async def examine_database(settings: Settings) -> list[Check]:
