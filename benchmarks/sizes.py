@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import psycopg
 
-from benchmarks.bare import CREDENTIALS
 from benchmarks.end_to_end import WARM_UP, pass_through
-from benchmarks.running import environment, prepare, running_worker
+from benchmarks.ground import KEYS, new_ground
+from benchmarks.running import running_worker
 from sandbox.parts import running
 
-NO_LIMIT_PER_S = 1_000_000
 SIZES = """
 SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class
 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
@@ -36,19 +35,19 @@ def main() -> int:
     parser.add_argument("--commands", type=int, default=10_000, help="10000; a thousand of them first, to warm up")
     parser.add_argument("--accounts", type=int, default=2_000, help="that they go round (2000)")
     given = parser.parse_args()
-    keys = ["--app-key", CREDENTIALS.app_key, "--app-secret", CREDENTIALS.app_secret]
-    keys += ["--access-token", CREDENTIALS.access_token]
-    with running(lambda *_: None, brokerage_options=keys) as parts:
-        env = environment(parts, parts.brokerage.url, 200, NO_LIMIT_PER_S)
-        prepare(env)
-        with psycopg.connect(parts.postgres.url, autocommit=True) as connection:
-            before, wal_before = _sizes(connection), _written(connection)
-            with running_worker(parts, env) as worker:
-                count, program = given.commands - WARM_UP, parts.brokerage.program
-                asyncio.run(pass_through(parts, worker, program, "sizes", count, given.accounts))
-            written = _written(connection) - wal_before
-            connection.execute("VACUUM (ANALYZE)")  # so that rows are counted; files stay as large as they were
-            _show(connection, before, given.commands, written)
+    with (
+        running(lambda *_: None, brokerage_options=KEYS) as parts,
+        new_ground(parts) as ground,
+        psycopg.connect(ground.database_url, autocommit=True) as connection,
+    ):
+        before, wal_before = _sizes(connection), _written(connection)
+        with running_worker(parts, ground.env) as worker:
+            topics, count = (ground.commands_topic, ground.outcomes_topic), given.commands - WARM_UP
+            program = ground.brokerage.program
+            asyncio.run(pass_through(parts, [worker], program, "sizes", count, given.accounts, topics))
+        written = _written(connection) - wal_before
+        connection.execute("VACUUM (ANALYZE)")  # so that rows are counted; files stay as large as they were
+        _show(connection, before, given.commands, written)
     return 0
 
 
