@@ -12,7 +12,7 @@ COMPILE = (
 )
 SOURCES = ("pyproject.toml", "requirements/build.in")
 LOCKS = {
-    "test.txt": (*SOURCES, "--extra", "parquet", "--extra", "parts", "--extra", "test"),
+    "test.txt": (*SOURCES, "--extra", "parquet", "--extra", "parts", "--extra", "traces", "--extra", "test"),
     "parts.txt": (*SOURCES, "--extra", "parts", "--constraint", "requirements/test.txt"),
     "run.txt": (*SOURCES, "--constraint", "requirements/test.txt"),
     "docs.txt": ("requirements/docs.in", "--constraint", "requirements/test.txt"),

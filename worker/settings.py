@@ -9,15 +9,22 @@ import pwd
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from worker.errors import SettingsError
-from worker.ledger.addresses import check_database_url, checked_base_url, checked_servers, mask_url, url_passwords
+from worker.ledger.addresses import (
+    check_database_url,
+    checked_base_url,
+    checked_servers,
+    crosses_the_network_bare,
+    is_loopback,
+    mask_url,
+    url_passwords,
+)
 from worker.ledger.limits import checked_limits
 from worker.ledger.retention import DAYS_MIN
 from worker.ledger.secret import Secret
@@ -220,6 +227,7 @@ class Settings(BaseModel):
         "info",
         description="how much is logged: debug, info, warning or error; SIGUSR1 and SIGUSR2 change it at run time",
     )
+    traces: bool = Field(default=False, description="export traces, to where OpenTelemetry's own variables say")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, needs: Collection[Need] | None = None) -> Self:
@@ -338,7 +346,7 @@ def _relations(settings: Settings) -> list[tuple[str, bool]]:
     """Each relation as the sentence that is said when it does not hold."""
     timeout_s, lease_s = settings.whale_timeout_s, settings.lane_lease_s
     lease_min_s = 2 * timeout_s + LEASE_MARGIN_S
-    bare = _crosses_the_network_bare(settings.whale_base_url)
+    bare = crosses_the_network_bare(settings.whale_base_url)
     topics = {name: getattr(settings, name) for name in Settings.model_fields if name.startswith("topic_")}
     twice = [variable(name) for name, topic in topics.items() if list(topics.values()).count(topic) > 1]
     ahead_holds = settings.expires_ahead_min_s <= settings.expires_ahead_max_s
@@ -350,7 +358,7 @@ def _relations(settings: Settings) -> list[tuple[str, bool]]:
     return [
         (lease, lease_s >= lease_min_s),
         (http, settings.whale_allow_http or not bare),
-        (explain, not settings.http_explain or _is_loopback(settings.http_host) or bool(settings.http_token)),
+        (explain, not settings.http_explain or is_loopback(settings.http_host) or bool(settings.http_token)),
         ("LEDGER_EXPIRES_AHEAD_MIN_S is above LEDGER_EXPIRES_AHEAD_MAX_S", ahead_holds),
         (f"{' and '.join(twice)} name the same topic", not twice),
         ("LEDGER_PRUNE_EVERY_H is given, but no LEDGER_RETENTION_ setting: nothing would be pruned", prunes),
@@ -383,17 +391,3 @@ def _is_file(path: str) -> bool:
         return Path(path).is_file()
     except OSError:  # in a folder that we may not enter, or a name that is too long
         return False
-
-
-def _crosses_the_network_bare(base_url: str) -> bool:
-    parts = urlsplit(base_url)
-    if parts.scheme != "http":
-        return False
-    return not _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

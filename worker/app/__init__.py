@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,6 +22,7 @@ from worker.app.renewal import Renewal
 from worker.app.rounds import Rounds, Step
 from worker.app.stopped import Stopped
 from worker.app.stories import Stories
+from worker.errors import SettingsError
 from worker.kafka.broker import Intake
 from worker.kafka.producer import Producer
 from worker.observe.declarations import Labels, show
@@ -41,6 +44,9 @@ from worker.timers.reclaim import reclaim
 from worker.timers.resolve import Watch, tell_doubts
 from worker.whale.client import WhaleClient
 from worker.whale.sign import Credentials
+
+if TYPE_CHECKING:
+    from worker.app.traced import Traced
 
 ROLES = frozenset({"intake", "lanes", "timers", "relay"})
 ENGINE_LATE_S = 90.0
@@ -65,6 +71,7 @@ class Worker:
         self._metrics, self._readiness = Metrics(), Readiness()
         self._liveness = Liveness(clock.boot_s)
         self._stopping = asyncio.Event()
+        self._traced: Traced | None = None
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then drain. An engine that ends by an error ends the process, loudly."""
@@ -76,6 +83,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGUSR1, self._say, "debug")
         loop.add_signal_handler(signal.SIGUSR2, self._say, settings.log_level)
         async with AsyncExitStack() as stack:
+            self._traced = stack.enter_context(_tracing(settings, self._owner, self._log))
             login = Login()
             self._renewal.tell("database", lambda new: login.renew(new.database_url.get_secret_value()))
             engine = create_engine(settings.database_url.get_secret_value(), pool_size=POOL_SIZE, login=login)
@@ -134,7 +142,7 @@ class Worker:
         return Lanes(
             Claim(engine, settings, self._owner, self._log),
             Effect(client, settings, self._metrics),
-            Finish(engine, settings, self._metrics, self._log),
+            Finish(engine, settings, self._metrics, self._log, None if self._traced is None else self._traced.finished),
             Permits(engine, settings),
             self._readiness,
             self._liveness,
@@ -186,12 +194,15 @@ class Worker:
         }
         producer = Producer(settings)
         self._renewal.tell("kafka", producer.renew)
-        publish = Publish(engine, producer, topics, self._owner, self._metrics, self._log)
+        traced = None if self._traced is None else self._traced.published
+        publish = Publish(engine, producer, topics, self._owner, self._metrics, self._log, traced)
         return Relay(publish, self._rounds, self._log)
 
     async def _run_intake(self, engine: AsyncEngine, woken: Callable[[], None]) -> None:
         settings = self._settings
-        accept = Accept(engine, topic_types(settings), accept_options(settings), self._metrics, self._log, woken)
+        traced = None if self._traced is None else self._traced.accepted
+        options = accept_options(settings)
+        accept = Accept(engine, topic_types(settings), options, self._metrics, self._log, woken, traced)
         intake = Intake(settings, accept)
         self._renewal.tell("kafka", intake.renew)
         self._readiness.set("intake", "intake is connecting to Kafka")
@@ -234,6 +245,24 @@ class Worker:
                 return await step()
 
         return Rounds(name, counted, self._readiness, self._liveness, self._log)
+
+
+@contextmanager
+def _tracing(settings: Settings, owner: UUID, log: FilteringBoundLogger) -> "Iterator[Traced | None]":
+    """Give what tells of the path as spans, None where it is not wanted; `check_start` has seen that it can be imported."""
+    if not settings.traces:
+        yield None
+        return
+    from worker.app.traced import Traced  # noqa: PLC0415 - an optional extra
+
+    try:
+        traced = Traced(settings, owner, log)
+    except ValueError as error:
+        raise SettingsError(f"LEDGER_TRACES is true, but OpenTelemetry refuses its own variables: {error}") from error
+    try:
+        yield traced
+    finally:
+        traced.close()
 
 
 @asynccontextmanager
