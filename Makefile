@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv: Python 3.11 or newer is all that must be there. PYTHON=... names another one.
 .DEFAULT_GOAL := help
-.PHONY: help demo test checks pages docs mutants fuzz simulate explore chaos soak recovery lint types bench fmt locks clean
+.PHONY: help demo test checks advisories pages docs mutants fuzz simulate explore chaos upgrade soak recovery lint types bench bench-full fmt locks clean
 export PYTHON
 # what is imported is compiled once, not again by each of the many processes that demo and test start
 unexport PYTHONDONTWRITEBYTECODE
@@ -16,6 +16,7 @@ HELM := .cache/helm-$(HELM_VERSION)/helm
 COMPOSE_VERSION := v2.16.2
 COMPOSE := .cache/compose-go-$(COMPOSE_VERSION)/cmd
 CHECKERS := .cache/checkers
+ADVISORIES := .cache/advisories
 ARGS :=
 RUNS := 100000
 SEED :=
@@ -43,15 +44,17 @@ simulate: $(TESTS) ## the decisions in virtual time, on random stories; RUNS=100
 explore: $(TESTS) ## every story of a small world, by states
 	@$(BIN)/python -m tests.simulation.explore
 
-lint: $(TESTS) ## ruff, its format, and the layers of imports
+lint: $(TESTS) ## ruff, its format, the layers of imports, and that each dependency is declared and used
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry --optional-dependencies-dev-groups test worker schemas sandbox migrations ledger_client
+	@$(BIN)/deptry .
 
 types: $(TESTS) ## mypy
 	@$(BIN)/mypy
 
-checks: $(TESTS) $(PROMTOOL) $(HELM) $(COMPOSE) $(CHECKERS)/installed ## by others' own tools (Go builds some): alerts, AsyncAPI, compose, Dockerfile, chart; then the image's commands
+checks: $(TESTS) $(PROMTOOL) $(HELM) $(COMPOSE) $(CHECKERS)/installed ## by others' own tools (Go builds some): alerts, AsyncAPI, compose, Dockerfile, chart; then the image's commands, and TLS to Postgres
 	@$(PROMTOOL) check rules deploy/prometheus/alerts.yml
 	@$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
 	@$(PROMTOOL) check config deploy/prometheus/prometheus.yml
@@ -60,11 +63,16 @@ checks: $(TESTS) $(PROMTOOL) $(HELM) $(COMPOSE) $(CHECKERS)/installed ## by othe
 	@$(CHECKERS)/bin/python -m tests.checks.dockerfile
 	@$(CHECKERS)/bin/python -m tests.checks.chart $(HELM)
 	@$(BIN)/python -m tests.checks.image
+	@$(BIN)/python -m tests.checks.postgres
 
-pages: $(TESTS) ## write the reference pages that are made from code: commands, error codes, command line, metrics, log events
+advisories: $(ADVISORIES)/installed ## known vulnerabilities of all that is locked; asks PyPI's advisories, so it needs a network
+	@for lock in requirements/*.txt; do echo $$lock; $(ADVISORIES)/bin/pip-audit --disable-pip --require-hashes --requirement $$lock || failed=1; done; exit $${failed:-0}
+
+pages: $(TESTS) ## write the reference pages that are made from code: commands, error codes, command line, metrics, log events, licences
 	@$(BIN)/python -m schemas.export
 	@$(BIN)/python -m worker.cli.pages
 	@$(BIN)/python -m worker.observe.pages
+	@$(BIN)/python -m tests.tidy.licences
 
 docs: $(DOCS) ## build the documentation as a site, in build/site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -73,10 +81,17 @@ docs: $(DOCS) ## build the documentation as a site, in build/site/
 bench: $(TESTS) ## commands per second and memory, as ratios of things run in one go
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-full: $(TESTS) ## speed and scale, each figure against its goal, an hour and more; ARGS="latency hot" some, ARGS="--scale 0.1" a tenth
+	@$(BIN)/python -m benchmarks.full $(ARGS)
+
 chaos: $(TESTS) ## kill a worker at every step, then seeded runs where all goes wrong; SEED=n or RUNS=n: seeded runs alone
 	@$(if $(SEED)$(RUNS),,$(BIN)/python -m tests.chaos.matrix $(ARGS))
 	@$(if $(ARGS),,$(BIN)/python -m tests.chaos.seeded $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),20)))
 	@$(if $(SEED)$(RUNS)$(ARGS),,$(BIN)/python -m tests.chaos.forgetting --runs 4)
+
+upgrade: $(TESTS) ## a release of before and this one at one database under load, to and fro; FROM=commit, else some
+	@$(if $(FROM),,$(BIN)/python -m pytest -s tests/chaos/test_upgrade.py)
+	@LEDGER_TEST_UPGRADE_FROM=$(or $(FROM),HEAD~1) $(BIN)/python -m pytest -s tests/chaos/test_upgrade.py -k release_before
 
 soak: $(TESTS) ## steady load with faults; MINUTES=20; what the worker uses must stay flat; plots in .soak/
 	@$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),20)
@@ -107,6 +122,11 @@ $(COMPOSE):
 $(CHECKERS)/installed: $(TESTS) requirements/checks.txt
 	@$(BIN)/python -m venv --clear $(CHECKERS)
 	@$(CHECKERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checks.txt
+	@touch $@
+
+$(ADVISORIES)/installed: $(TESTS) requirements/advisories.txt
+	@$(BIN)/python -m venv --clear $(ADVISORIES)
+	@$(ADVISORIES)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/advisories.txt
 	@touch $@
 
 $(PARTS): requirements/parts.txt requirements/uv.txt requirements/install pyproject.toml

@@ -13,26 +13,24 @@ import sys
 from typing import Any
 
 from benchmarks import table
-from benchmarks.bare import CREDENTIALS, WARM_UP
+from benchmarks.bare import WARM_UP
 from benchmarks.end_to_end import Passed, pass_through
+from benchmarks.ground import KEYS, NO_LIMIT_PER_S
 from benchmarks.queued import hold_many
 from benchmarks.running import CHECKOUT, environment, prepare, running_worker
 from sandbox.parts import Brokerage, Parts, running
 
-NO_LIMIT_PER_S = 1_000_000
 QUEUED_RATE_PER_S = 50
 
 
 def main() -> int:
     """Read the arguments, measure, print, write."""
     given = _arguments()
-    keys = ["--app-key", CREDENTIALS.app_key, "--app-secret", CREDENTIALS.app_secret]
-    keys += ["--access-token", CREDENTIALS.access_token]
     results: dict[str, Any] = {"machine": table.machine(), "speed": [], "memory": None}
-    with running(_say, brokerage_options=keys) as parts:
+    with running(_say, brokerage_options=KEYS) as parts:
         prepare(environment(parts, parts.brokerage.url, 1, 1))
         for latency_ms in given.latency_ms:
-            brokerage = Brokerage(parts.programs, [*keys, "--latency-ms", str(latency_ms)])
+            brokerage = Brokerage(parts.programs, [*KEYS, "--latency-ms", str(latency_ms)])
             brokerage.start()
             results["speed"].append(_compare(parts, brokerage, latency_ms, given))
             brokerage.stop()
@@ -64,7 +62,7 @@ def _compare(parts: Parts, brokerage: Brokerage, latency_ms: float, given: argpa
         name = f"{latency_ms:g} ms {number}"
         bare = _bare(brokerage.url, f"{name} bare", given.in_flight, given)
         with running_worker(parts, env) as worker:
-            passing = pass_through(parts, worker, brokerage.program, name, given.commands, given.accounts)
+            passing = pass_through(parts, [worker], brokerage.program, name, given.commands, given.accounts)
             runs.append(_run(bare, asyncio.run(passing)))
         _say(name, f"bare {runs[-1]['bare_per_s']:,.0f}/s, worker {runs[-1]['commands_per_s']:,.0f}/s")
     return {"latency_ms": latency_ms, "in_flight": given.in_flight, "runs": runs}

@@ -18,7 +18,8 @@ BATCH_COUNT = 500
 class Feed:
     """A producer that sends a great many commands at once, each account's in their sequence."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, topic: str = COMMANDS_TOPIC) -> None:
+        self._topic = topic
         self._producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=BATCH_BYTES
         )
@@ -34,7 +35,7 @@ class Feed:
 
     async def batches(self, given: Iterable[Given]) -> list[tuple[int, BatchBuilder]]:
         """Make (partition, batch) of the commands, by the partitioner that producers use unless told otherwise."""
-        places, partition_of = sorted(await self._producer.partitions_for(COMMANDS_TOPIC)), DefaultPartitioner()
+        places, partition_of = sorted(await self._producer.partitions_for(self._topic)), DefaultPartitioner()
         closed: list[tuple[int, BatchBuilder]] = []
         open_: dict[int, BatchBuilder] = {}
         for one in given:
@@ -50,6 +51,6 @@ class Feed:
 
     async def send(self, batches: Iterable[tuple[int, BatchBuilder]]) -> None:
         """Send them and wait until Kafka has them."""
-        sent = [await self._producer.send_batch(batch, COMMANDS_TOPIC, partition=place) for place, batch in batches]
+        sent = [await self._producer.send_batch(batch, self._topic, partition=place) for place, batch in batches]
         for one in sent:
             await one

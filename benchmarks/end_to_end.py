@@ -1,23 +1,20 @@
 """Commands per second through a running worker: from the first accepted to the last outcome that a consumer has."""
 
 import asyncio
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import ConsumerRecord
-
-from benchmarks.batches import Feed
+from benchmarks.batches import COMMANDS_TOPIC, Feed
 from benchmarks.commands import Given, commands
+from benchmarks.traffic import Follower, following
 from benchmarks.usage import cpu_s
 from sandbox.parts import Parts, Program
 from worker import clock
 
 OUTCOMES_TOPIC = "ledger.outcomes.v1"
 WARM_UP = 1000
-DEADLINE_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,49 +32,50 @@ class Passed:
 
 
 async def pass_through(
-    parts: Parts, worker: Program, brokerage: Program, name: str, count: int, accounts: int
+    parts: Parts,
+    workers: Sequence[Program],
+    brokerage: Program,
+    name: str,
+    count: int,
+    accounts: int,
+    topics: tuple[str, str] = (COMMANDS_TOPIC, OUTCOMES_TOPIC),
+    warm_up: int = WARM_UP,
 ) -> Passed:
-    """Produce the commands, consume their outcomes; RuntimeError unless each has exactly one, and it says succeeded."""
-    consumer = AIOKafkaConsumer(
-        OUTCOMES_TOPIC, bootstrap_servers=parts.kafka.bootstrap, group_id=None, fetch_max_wait_ms=50
-    )
-    async with consumer, Feed(parts.kafka.bootstrap) as feed:
-        await consumer.seek_to_end()
-        for partition in consumer.assignment():
-            await consumer.position(partition)
-        await _round(feed, consumer, list(commands(f"{name} warm-up", WARM_UP, accounts)))
+    """Produce the commands, consume their outcomes; RuntimeError unless each has exactly one, and it says succeeded.
+
+    `topics`: of commands, of outcomes. The first one's time is that of its acceptance, or of its sending where it has none.
+    """
+    bootstrap = parts.kafka.bootstrap
+    async with following(bootstrap, topics[1]) as follower, Feed(bootstrap, topics[0]) as feed:
+        await _round(feed, follower, list(commands(f"{name} warm-up", warm_up, accounts)))
         given = list(commands(name, count, accounts))
         programs = {
-            "worker": worker,
-            "brokerage": brokerage,
-            "postgres": parts.postgres.program,
-            "kafka": parts.kafka.program,
+            "worker": workers,
+            "brokerage": [brokerage],
+            "postgres": [parts.postgres.program],
+            "kafka": [parts.kafka.program],
         }
-        before = {part: cpu_s(program.pid) for part, program in programs.items()}
-        began_s, ended_s = await _round(feed, consumer, given)
-        after = {part: cpu_s(program.pid) for part, program in programs.items()}
+        before = {part: _cpu_s(which) for part, which in programs.items()}
+        began_s, ended_s = await _round(feed, follower, given)
+        after = {part: _cpu_s(which) for part, which in programs.items()}
     used = {part: None if a is None else a - (before[part] or 0.0) for part, a in after.items()}
     return Passed(count, ended_s - began_s, used)
 
 
-async def _round(feed: Feed, consumer: AIOKafkaConsumer, given: list[Given]) -> tuple[float, float]:
+def _cpu_s(programs: Sequence[Program]) -> float | None:
+    used = [found for program in programs if (found := cpu_s(program.pid)) is not None]
+    return sum(used) if used else None
+
+
+async def _round(feed: Feed, follower: Follower, given: list[Given]) -> tuple[float, float]:
     """Return the unix seconds of the first acceptance and of the last outcome's arrival here."""
     batches = await feed.batches(given)
-    async with asyncio.timeout(DEADLINE_S):
-        found, _ = await asyncio.gather(_outcomes(consumer, len(given)), feed.send(batches))
-    ended_s = clock.wall_s() if not found else found[-1][1]
-    read = [json.loads(record.value) for record, _ in found]
+    sent_s = clock.wall_s()
+    found, _ = await asyncio.gather(follower.until(len(given)), feed.send(batches))
+    read = [outcome for _, outcome in found]
     _check(given, read)
-    return min(datetime.fromisoformat(one["timing"]["accepted_at"]).timestamp() for one in read), ended_s
-
-
-async def _outcomes(consumer: AIOKafkaConsumer, count: int) -> list[tuple[ConsumerRecord, float]]:
-    found: list[tuple[ConsumerRecord, float]] = []
-    while len(found) < count:
-        fetched = await consumer.getmany(timeout_ms=200)
-        now_s = clock.wall_s()
-        found += [(record, now_s) for records in fetched.values() for record in records]
-    return found
+    accepted = [datetime.fromisoformat(one["timing"]["accepted_at"]).timestamp() for one in read if "timing" in one]
+    return min(accepted, default=sent_s), found[-1][0]
 
 
 def _check(given: list[Given], read: list[dict[str, object]]) -> None:

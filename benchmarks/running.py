@@ -48,11 +48,11 @@ def prepare(env: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def running_worker(parts: Parts, env: Mapping[str, str]) -> Iterator[Program]:
-    """Run one worker until the block ends, then drain it; RuntimeError unless it ends with 0."""
+def running_worker(parts: Parts, env: Mapping[str, str], *arguments: str) -> Iterator[Program]:
+    """Run one worker, with these arguments of `run`, until the block ends, then drain it; RuntimeError unless it ends with 0."""
     port = free_port()
     log = parts.programs.new_folder("worker") / "worker.log"
-    argv = [sys.executable, "-m", "worker", "run"]
+    argv = [sys.executable, "-m", "worker", "run", *arguments]
     worker = parts.programs.start("the worker", argv, log, env={**env, "LEDGER_HTTP_PORT": str(port)}, cwd=CHECKOUT)
     worker.wait_ready(lambda: _is_ready(port), READY_DEADLINE_S)
     yield worker

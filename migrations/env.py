@@ -3,6 +3,7 @@
 import os
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import text
 
 from worker.settings import Settings
@@ -10,6 +11,16 @@ from worker.store import operator_tables
 from worker.store.revision import open_engine
 
 ONE_MIGRATION_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('ledger-worker migrate'))")
+
+NOTE = text("UPDATE alembic_version SET oldest_release = :oldest")
+
+
+def note_oldest_release(*, ctx: MigrationContext, step: MigrationInfo, **_: object) -> None:
+    """Write down, in the revision's own database transaction, which releases may work with what it leaves."""
+    script = step.up_revision
+    oldest = None if script is None else getattr(script.module, "oldest_release", None)
+    if oldest is not None and ctx.connection is not None:
+        ctx.connection.execute(NOTE, {"oldest": oldest})
 
 
 def upgrade_online() -> None:
@@ -26,6 +37,7 @@ def upgrade_online() -> None:
             compare_type=True,
             compare_server_default=True,
             transaction_per_migration=True,
+            on_version_apply=note_oldest_release,
         )
         with context.begin_transaction():
             context.run_migrations()

@@ -11,6 +11,9 @@ down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
 
+# None: it only expands. Else the newest revision of the oldest release that can work with what it leaves: docs/upgrade.md
+oldest_release = None
+
 LOCK_TIMEOUT = "5s"  # rather give up than queue before a hot table and stop every claim behind it
 
 

@@ -139,10 +139,11 @@ def _revoke(brokerage: Brokerage, request: Json) -> Json:
 
 
 def _replace_token(brokerage: Brokerage, request: Json) -> Json:
-    """Let another access token be the valid one; the one before has expired from now on."""
-    fields.known(request, ("access_token",))
+    """Let another access token be the valid one; the one before has expired from now on. Another key and secret, too, if given."""
+    fields.known(request, ("access_token", "app_key", "app_secret"))
     token = fields.text(request, "access_token")
+    given = {name: fields.text(request, name) for name in ("app_key", "app_secret") if name in request}
     if brokerage.verifier is None:
         raise fields.bad("access_token", "means nothing here: no signature is checked")
-    brokerage.verifier.replace_token(token)
+    brokerage.verifier.replace_token(token, **given)
     return {"replaced": True}

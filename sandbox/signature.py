@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sandbox.envelope import Code, RefusalError
 
@@ -56,11 +56,12 @@ class Verifier:
         self._seen_before: set[str] = set()
         self._turned_at = wall_s()
 
-    def replace_token(self, access_token: str) -> None:
-        """Let only this token be valid from now on; the one before has expired."""
+    def replace_token(self, access_token: str, app_key: str | None = None, app_secret: str | None = None) -> None:
+        """Let only this token be valid from now on, the one before has expired; and only this key and secret, if given."""
         self._expired.add(self._credentials.access_token)
         self._expired.discard(access_token)
-        self._credentials = replace(self._credentials, access_token=access_token)
+        old = self._credentials
+        self._credentials = Credentials(app_key or old.app_key, app_secret or old.app_secret, access_token)
 
     def check(self, request: Signed) -> None:
         """Raise RefusalError where the gateway would turn the request away: key, signature, token, repeat."""

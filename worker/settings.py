@@ -9,17 +9,25 @@ import pwd
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from worker.errors import SettingsError
-from worker.ledger.addresses import check_database_url, checked_base_url, checked_servers, mask_url, url_passwords
+from worker.ledger.addresses import (
+    check_database_url,
+    checked_base_url,
+    checked_servers,
+    crosses_the_network_bare,
+    is_loopback,
+    mask_url,
+    url_passwords,
+)
 from worker.ledger.limits import checked_limits
 from worker.ledger.retention import DAYS_MIN
+from worker.ledger.secret import Secret
 
 PREFIX = "LEDGER_"
 FOREIGN_PREFIXES = ("LEDGER_TEST_", "LEDGER_PARTS_")
@@ -39,7 +47,7 @@ class RequiredFor:
     needs: tuple[Need, ...]
 
 
-def _database_url(secret: SecretStr) -> SecretStr:
+def _database_url(secret: Secret) -> Secret:
     check_database_url(secret.get_secret_value())
     return secret
 
@@ -60,7 +68,7 @@ def _actor(text: str) -> str:
 
 Servers = Annotated[str, AfterValidator(checked_servers)]
 BaseUrl = Annotated[str, AfterValidator(checked_base_url)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 LimitsText = Annotated[str, AfterValidator(checked_limits)]
 Codes = Annotated[frozenset[str], BeforeValidator(_split)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -80,7 +88,7 @@ def _system_user() -> str:
 
 
 class Settings(BaseModel):
-    """All settings, checked and frozen; secrets are `SecretStr` and masked wherever they are shown.
+    """All settings, checked and frozen; secrets are `Secret` and masked wherever they are shown.
 
     A setting without a default is empty when the command that runs does not need its part.
     """
@@ -98,7 +106,7 @@ class Settings(BaseModel):
         "PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; read only with a SASL protocol"
     )
     kafka_sasl_username: str | None = Field(None, description="user; needed by a SASL protocol")
-    kafka_sasl_password: SecretStr | None = Field(None, description="password; needed by a SASL protocol")
+    kafka_sasl_password: Secret | None = Field(None, description="password; needed by a SASL protocol")
     kafka_ssl_cafile: str | None = Field(
         None, description="file of the authorities to trust; the system's when not given"
     )
@@ -106,18 +114,18 @@ class Settings(BaseModel):
     kafka_ssl_keyfile: str | None = Field(None, description="file of the client's key")
 
     database_url: Annotated[DatabaseUrl, RequiredFor(("database",))] = Field(
-        SecretStr(""), description="postgresql://user:password@host:port/name"
+        Secret(""), description="postgresql://user:password@host:port/name"
     )
 
     whale_base_url: Annotated[BaseUrl, RequiredFor(("whale",))] = Field("", description="brokerage API, https://host")
     whale_app_key: Annotated[str, RequiredFor(("whale", "signing"))] = Field(
         "", description="key id of the request signature"
     )
-    whale_app_secret: Annotated[SecretStr, RequiredFor(("whale", "signing"))] = Field(
-        SecretStr(""), description="secret that signs requests; never sent"
+    whale_app_secret: Annotated[Secret, RequiredFor(("whale", "signing"))] = Field(
+        Secret(""), description="secret that signs requests; never sent"
     )
-    whale_access_token: Annotated[SecretStr, RequiredFor(("whale", "signing"))] = Field(
-        SecretStr(""), description="access token, sent with each request"
+    whale_access_token: Annotated[Secret, RequiredFor(("whale", "signing"))] = Field(
+        Secret(""), description="access token, sent with each request"
     )
     whale_timeout_s: Positive = Field(10.0, description="whole-call deadline")
     whale_rate_per_s: Positive = Field(200.0, description="calls per second for the whole fleet")
@@ -206,9 +214,7 @@ class Settings(BaseModel):
     http_explain: bool = Field(
         default=False, description="also answer /commands/ID and /accounts/NO there, as `explain --output json` does"
     )
-    http_token: SecretStr | None = Field(
-        None, description="the token that those two ask for; needed where they listen beyond loopback"
-    )
+    http_token: Secret | None = Field(None, description="the token that those two ask for; needed beyond loopback")
     actor: Annotated[str, AfterValidator(_actor)] = Field(
         default_factory=_system_user,
         max_length=128,
@@ -221,6 +227,7 @@ class Settings(BaseModel):
         "info",
         description="how much is logged: debug, info, warning or error; SIGUSR1 and SIGUSR2 change it at run time",
     )
+    traces: bool = Field(default=False, description="export traces, to where OpenTelemetry's own variables say")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, needs: Collection[Need] | None = None) -> Self:
@@ -279,7 +286,7 @@ def required() -> dict[str, tuple[Need, ...]]:
 
 def is_secret(name: str) -> bool:
     """Say whether a setting's value must never be shown."""
-    return Settings.model_fields[name].annotation in {SecretStr, SecretStr | None}
+    return Settings.model_fields[name].annotation in {Secret, Secret | None}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -298,7 +305,7 @@ def _missing(given: Collection[str], needs: Collection[Need]) -> list[str]:
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, SecretStr):
+    if isinstance(value, Secret):
         return value.get_secret_value()
     return "" if value is None else str(value)
 
@@ -339,7 +346,7 @@ def _relations(settings: Settings) -> list[tuple[str, bool]]:
     """Each relation as the sentence that is said when it does not hold."""
     timeout_s, lease_s = settings.whale_timeout_s, settings.lane_lease_s
     lease_min_s = 2 * timeout_s + LEASE_MARGIN_S
-    bare = _crosses_the_network_bare(settings.whale_base_url)
+    bare = crosses_the_network_bare(settings.whale_base_url)
     topics = {name: getattr(settings, name) for name in Settings.model_fields if name.startswith("topic_")}
     twice = [variable(name) for name, topic in topics.items() if list(topics.values()).count(topic) > 1]
     ahead_holds = settings.expires_ahead_min_s <= settings.expires_ahead_max_s
@@ -351,7 +358,7 @@ def _relations(settings: Settings) -> list[tuple[str, bool]]:
     return [
         (lease, lease_s >= lease_min_s),
         (http, settings.whale_allow_http or not bare),
-        (explain, not settings.http_explain or _is_loopback(settings.http_host) or bool(settings.http_token)),
+        (explain, not settings.http_explain or is_loopback(settings.http_host) or bool(settings.http_token)),
         ("LEDGER_EXPIRES_AHEAD_MIN_S is above LEDGER_EXPIRES_AHEAD_MAX_S", ahead_holds),
         (f"{' and '.join(twice)} name the same topic", not twice),
         ("LEDGER_PRUNE_EVERY_H is given, but no LEDGER_RETENTION_ setting: nothing would be pruned", prunes),
@@ -384,17 +391,3 @@ def _is_file(path: str) -> bool:
         return Path(path).is_file()
     except OSError:  # in a folder that we may not enter, or a name that is too long
         return False
-
-
-def _crosses_the_network_bare(base_url: str) -> bool:
-    parts = urlsplit(base_url)
-    if parts.scheme != "http":
-        return False
-    return not _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

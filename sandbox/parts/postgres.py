@@ -39,8 +39,10 @@ class Postgres:
     Postgres refuses to run as root: then it runs as `nobody`, from a copy of the binaries that this user can read.
     """
 
-    def __init__(self, programs: Programs, say: Callable[[str], None] = _silent) -> None:
+    def __init__(self, programs: Programs, say: Callable[[str], None] = _silent, installed: Path | None = None) -> None:
+        """Run the server of this folder of programs, which everybody may read; not given, that of the wheel."""
         self._programs = programs
+        self._given = installed
         self._say = say
         self._folder = programs.new_folder("postgres")
         self._port = free_port()
@@ -59,6 +61,11 @@ class Postgres:
     def log(self) -> Path:
         """The file that the server writes to."""
         return self._folder / "postgres.log"
+
+    @property
+    def data(self) -> Path:
+        """The folder of its data."""
+        return self._data
 
     @property
     def program(self) -> Program:
@@ -146,7 +153,7 @@ class Postgres:
                 os.chown(path, self._uid, self._uid, follow_symlinks=False)
 
     def _init(self) -> None:
-        self._binaries = _installed() if self._uid is None else _copied(self._folder)
+        self._binaries = self._given or (_installed() if self._uid is None else _copied(self._folder))
         self._data.mkdir(mode=0o700)
         secret = self._folder / "password"
         secret.touch(0o600)

@@ -40,7 +40,7 @@ PACES = {
     "worker.store.conclude:WATCH_FIRST_S": 1.0,
     "worker.app.lanes:IDLE_S": 0.2,
     "worker.app:WAKE_ROUND_S": 0.2,
-    "worker.app:RELAY_PACE_S": 0.1,
+    "worker.app.relay:PACE_S": 0.1,
     "worker.app.gauges:INVARIANTS_EVERY_S": 2.0,
 }
 """What only waits, in seconds: long waits shortened, and idle rounds made rarer where many workers share a machine. Nothing of

@@ -110,7 +110,7 @@ class Watcher:
             if worker.program.is_running():
                 found |= _of_process(number, worker.program.pid)
         with psycopg.connect(self._database_url, autocommit=True) as connection:
-            own = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ledger-worker'"
+            own = "SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, 'ledger-worker')"
             found["connections_postgres"] = _number(connection, own)
             sizes = "SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables WHERE relname = ANY(%s)"
             found["hot_tables_mb"] = _number(connection, sizes, list(HOT)) / 1e6

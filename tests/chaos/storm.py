@@ -215,7 +215,7 @@ class Storm:
             self.brokerage,
             [command for command, _ in commands],
             [place for _, place in commands],
-            until=_all_ended,
+            until=all_ended,
             deadline_s=RECOVERY_DEADLINE_S,
         )
 
@@ -247,7 +247,8 @@ def _apply_topics(nursery: Nursery, env: Mapping[str, str]) -> None:
             return
 
 
-def _all_ended(outcomes: list[Json]) -> bool:
+def all_ended(outcomes: list[Json]) -> bool:
+    """Say whether every temporary adjustment that was booked is told to have ended."""
     booked = {
         one["command_id"]
         for one in outcomes

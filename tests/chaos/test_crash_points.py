@@ -47,7 +47,7 @@ SENDS = {
     r"whale\.client:WhaleClient\.read self\.send": ["look.before-bytes", "look.bytes", "look.answered"],
     r"whale\.\w+:\S+ \S*transport\.write": CALLS,
     r"pipeline\.publish:Publish\._send self\._producer\.send": ["relay.before", "relay.acknowledged"],
-    r"kafka\.producer:_hand_over client\.send(_batch)?": PUBLISHED,
+    r"kafka\.producer:Producer\._send_all client\.send_batch": PUBLISHED,
     r"kafka\.broker:Session\._commit consumer\.commit": ["offsets.before", "offsets.bytes", "offsets.after"],
 }
 """Calls that send what changes something, or may tell what was changed; with the points around them."""

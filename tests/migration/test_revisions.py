@@ -116,6 +116,7 @@ SAMPLES: dict[str, str] = {
             VALUES ('44444444-7425-40de-944b-e07fc1f90ae7', 'A2', 2, 'command.duplicate',
                     '11111111-7425-40de-944b-e07fc1f90ae7', now(), '{}', '\\x');
     """,
+    "0011": "",  # a column of alembic's own row
 }
 MADE_OF_ROWS_BEFORE = {"publications": 1}  # of the outcome that 0001 has published
 
@@ -134,7 +135,7 @@ def rows(url: str, table: str) -> int:
 def test_an_empty_database_comes_to_the_head_revision_and_a_second_time_changes_nothing(
     empty_database_url: str,
 ) -> None:
-    assert revision.current(empty_database_url) is None
+    assert revision.look(empty_database_url) == revision.Found(None)
     assert revision.upgrade(empty_database_url) == revision.Change(None, revision.head())
     assert revision.upgrade(empty_database_url) == revision.Change(revision.head(), revision.head())
     assert rows(empty_database_url, "rate") == 1
@@ -154,8 +155,8 @@ def test_a_table_that_differs_is_noticed(database_url: str) -> None:
 
 def test_a_revision_that_this_release_does_not_know_is_named(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(RevisionError, match="9999"):
+        connection.execute("UPDATE alembic_version SET version_num = '4f1a'")
+    with pytest.raises(RevisionError, match="4f1a"):
         revision.upgrade(database_url)
 
 

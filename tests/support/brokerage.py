@@ -44,9 +44,9 @@ class SandboxClient:
         """Take back without a trace what has this number, as a back office can."""
         self._ask("POST", "revoke", {"account_no": account_no, "number": number})
 
-    def replace_token(self, access_token: str) -> None:
-        """Let another access token be the valid one; the one before has expired."""
-        self._ask("POST", "token", {"access_token": access_token})
+    def replace_token(self, access_token: str, **key_and_secret: str) -> None:
+        """Let another access token be the valid one, the one before has expired; another app_key and app_secret, too, if given."""
+        self._ask("POST", "token", {"access_token": access_token, **key_and_secret})
 
     def _listed(self, what: str, filters: Mapping[str, str]) -> list[dict[str, Any]]:
         return list(self._ask("GET", f"{what}?{urlencode(filters)}" if filters else what))

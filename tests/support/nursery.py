@@ -50,7 +50,7 @@ class Nursery:
         argv = [sys.executable, "-P", Path(__file__), fifo]  # -P: only that checkout, not this folder
         env = {name: value for name, value in os.environ.items() if not name.startswith("LEDGER_")}
         env["PYTHONPATH"] = str(checkout)
-        self._read_at_the_start = _read_at_the_start(env)
+        self._read_at_the_start = _read_at_the_start({**env, "PYTHONPATH": str(CHECKOUT)})
         self._program = programs.start("the nursery", argv, folder / "nursery.log", env=env, pipe=True)
         self._lock = threading.Lock()
         self._told = threading.Condition()

@@ -9,7 +9,13 @@ SLOWEST = (
     *("chaos/test_crash_points.py", "integration/guarded", "acceptance/test_demo.py", "chaos/test_forgetting.py"),
     *("chaos/test_timers.py", "chaos/test_parts_killed.py", "integration/test_parts.py", "chaos/test_seeded.py"),
     *("chaos/test_kills.py", "acceptance/test_run.py", "chaos/test_zombies.py", "acceptance/test_faults_of_calls.py"),
-    *("acceptance/test_redrive.py", "chaos/test_roles.py", "acceptance/test_replay.py", "acceptance/test_reconcile.py"),
+    *(
+        "chaos/test_upgrade.py",
+        "acceptance/test_redrive.py",
+        "chaos/test_roles.py",
+        "acceptance/test_replay.py",
+        "acceptance/test_reconcile.py",
+    ),
 )
 """Files, and folders that share a broker, by the seconds that they take together; dealt to the workers in turn, to and fro."""
 

@@ -105,8 +105,9 @@ class Desk:
 class BusyDesk(Desk):
     """Draws of all ten types: adjustments that lapse within seconds, some ended before; commands that are wrong or in a hurry."""
 
-    def __init__(self, chance: Random, account_no: str) -> None:
+    def __init__(self, chance: Random, account_no: str, lasts_s: tuple[float, float] = (4, 16)) -> None:
         super().__init__(chance, account_no)
+        self._lasts_s = lasts_s
         self._adjustments: list[str] = []
         self._now = datetime.min.replace(tzinfo=UTC)
 
@@ -126,7 +127,7 @@ class BusyDesk(Desk):
         return (self._now + timedelta(seconds=seconds)).replace(microsecond=0).isoformat()
 
     def _adjust_for_a_while(self) -> Command:
-        hour = self._ahead(self._chance.uniform(4, 16))
+        hour = self._ahead(self._chance.uniform(*self._lasts_s))
         drawn = self._new("temp.adjust", {"expires_at": hour, "amount": self._amount()})
         self._adjustments.append(drawn["command_id"])
         return drawn

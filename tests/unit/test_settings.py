@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 from worker.errors import SettingsError
 from worker.ledger.addresses import mask_url
 from worker.settings import ALL_NEEDS, Settings, required, unknown_variables, variable
+from worker.whale.sign import Credentials
 
 COMPLETE = {
     "LEDGER_KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9092,kafka-2:9092",
@@ -218,6 +220,16 @@ def test_no_form_of_the_settings_shows_a_secret() -> None:
     for text in (repr(settings), str(settings), settings.model_dump_json(), settings.database_url_masked):
         assert not any(secret in text for secret in SECRETS)
     assert set(SECRETS) - {"hunter2"} | {"hunter2%40home", "hunter2@home"} <= settings.secret_values()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_no_secret_is_pickled(protocol: int) -> None:
+    settings = read()
+    credentials = Credentials("the-key", settings.whale_app_secret.get_secret_value(), "the-access-token")
+    secrets = (settings.whale_app_secret, settings.whale_access_token, settings.database_url)
+    for one in (settings, credentials, *secrets, {"nested": [settings]}):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(one, protocol)
 
 
 def test_passwords_are_masked_wherever_a_database_url_carries_them() -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,11 +17,12 @@ from worker.app.budget import Permits
 from worker.app.gauges import Gauges
 from worker.app.lanes import Lanes
 from worker.app.pruning import Prunes
+from worker.app.relay import Relay
 from worker.app.renewal import Renewal
 from worker.app.rounds import Rounds, Step
 from worker.app.stopped import Stopped
 from worker.app.stories import Stories
-from worker.errors import PartUnavailableError
+from worker.errors import SettingsError
 from worker.kafka.broker import Intake
 from worker.kafka.producer import Producer
 from worker.observe.declarations import Labels, show
@@ -31,7 +34,7 @@ from worker.pipeline.accept import Accept, accept_options, topic_types
 from worker.pipeline.claim import Claim
 from worker.pipeline.effect import Effect
 from worker.pipeline.finish import Finish
-from worker.pipeline.publish import SHARD_LEASE_S, Publish
+from worker.pipeline.publish import Publish
 from worker.settings import Settings
 from worker.store.engine import Login, connections_in_use, create_engine, transaction
 from worker.store.lanes import wake_lanes
@@ -42,6 +45,9 @@ from worker.timers.resolve import Watch, tell_doubts
 from worker.whale.client import WhaleClient
 from worker.whale.sign import Credentials
 
+if TYPE_CHECKING:
+    from worker.app.traced import Traced
+
 ROLES = frozenset({"intake", "lanes", "timers", "relay"})
 ENGINE_LATE_S = 90.0
 INTAKE_LATE_S = 180.0
@@ -49,9 +55,6 @@ INTAKE_LATE_S = 180.0
 DUE_ROUND_MAX_S = 0.5
 WAKE_ROUND_S = 0.1
 SWEEP_ROUND_S = 0.5
-RELAY_PACE_S = 0.05
-RELAY_PACE_BUSY_S = 0.15
-RELAY_BUSY_ROWS = 50
 WATCHES_AT_ONCE = 5
 RECORD_MARGIN_S = 2.0
 POOL_SIZE = 8
@@ -68,6 +71,7 @@ class Worker:
         self._metrics, self._readiness = Metrics(), Readiness()
         self._liveness = Liveness(clock.boot_s)
         self._stopping = asyncio.Event()
+        self._traced: Traced | None = None
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then drain. An engine that ends by an error ends the process, loudly."""
@@ -79,6 +83,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGUSR1, self._say, "debug")
         loop.add_signal_handler(signal.SIGUSR2, self._say, settings.log_level)
         async with AsyncExitStack() as stack:
+            self._traced = stack.enter_context(_tracing(settings, self._owner, self._log))
             login = Login()
             self._renewal.tell("database", lambda new: login.renew(new.database_url.get_secret_value()))
             engine = create_engine(settings.database_url.get_secret_value(), pool_size=POOL_SIZE, login=login)
@@ -103,12 +108,12 @@ class Worker:
 
     async def _run_engines(self, engine: AsyncEngine, client: WhaleClient) -> None:
         """Start the engines of the roles; on the way out intake stops first and the relay last."""
-        lanes = self._lanes(engine, client) if "lanes" in self._roles else None
         relay = self._relay(engine) if "relay" in self._roles else None
+        lanes = self._lanes(engine, client, relay.wake if relay else _nobody) if "lanes" in self._roles else None
         last_out = asyncio.Event()
         async with asyncio.TaskGroup() as outer:
             if relay is not None:
-                outer.create_task(self._run_relay(relay, last_out))
+                outer.create_task(relay.run(last_out))
             async with asyncio.TaskGroup() as inner:
                 if "intake" in self._roles:
                     inner.create_task(self._run_intake(engine, lanes.wake if lanes else _nobody))
@@ -132,17 +137,18 @@ class Worker:
             self._log.info("run.drained")
             last_out.set()
 
-    def _lanes(self, engine: AsyncEngine, client: WhaleClient) -> Lanes:
+    def _lanes(self, engine: AsyncEngine, client: WhaleClient, recorded: Callable[[], None]) -> Lanes:
         settings = self._settings
         return Lanes(
             Claim(engine, settings, self._owner, self._log),
             Effect(client, settings, self._metrics),
-            Finish(engine, settings, self._metrics, self._log),
+            Finish(engine, settings, self._metrics, self._log, None if self._traced is None else self._traced.finished),
             Permits(engine, settings),
             self._readiness,
             self._liveness,
             self._metrics,
             self._log,
+            recorded,
         )
 
     def _wake_step(self, engine: AsyncEngine, woken: Callable[[], None]) -> Step:
@@ -179,7 +185,7 @@ class Worker:
 
         return [self._rounds("due", due), self._rounds("sweep", sweep), self._rounds("watch", look_again)]
 
-    def _relay(self, engine: AsyncEngine) -> Publish:
+    def _relay(self, engine: AsyncEngine) -> Relay:
         settings = self._settings
         topics = {
             "outcome": settings.topic_outcomes,
@@ -188,36 +194,15 @@ class Worker:
         }
         producer = Producer(settings)
         self._renewal.tell("kafka", producer.renew)
-        return Publish(engine, producer, topics, self._owner, self._metrics, self._log)
-
-    async def _run_relay(self, relay: Publish, last_out: asyncio.Event) -> None:
-        """Publish until all else has stopped and the outbox is empty, or the time to drain is over."""
-        held_s = 0.0
-
-        async def step() -> float:
-            nonlocal held_s
-            if clock.boot_s() - held_s > SHARD_LEASE_S / 4:
-                await relay.hold()
-                held_s = clock.boot_s()
-            began_s = clock.boot_s()
-            count = await relay.publish()
-            # a round costs the same for one row as for many: rounds begin at this pace, unless more is left
-            pace_s = RELAY_PACE_S if count < RELAY_BUSY_ROWS else RELAY_PACE_BUSY_S
-            return 0.0 if relay.has_more else max(0.0, pace_s - (clock.boot_s() - began_s))
-
-        await self._rounds("relay", step).run(last_out)
-        try:
-            async with asyncio.timeout(RECORD_MARGIN_S):
-                while await relay.publish():
-                    pass
-                await relay.leave()
-        except (TimeoutError, PartUnavailableError) as error:
-            self._log.warning("publish.left_behind", why=str(error))
-        await relay.close()
+        traced = None if self._traced is None else self._traced.published
+        publish = Publish(engine, producer, topics, self._owner, self._metrics, self._log, traced)
+        return Relay(publish, self._rounds, self._log)
 
     async def _run_intake(self, engine: AsyncEngine, woken: Callable[[], None]) -> None:
         settings = self._settings
-        accept = Accept(engine, topic_types(settings), accept_options(settings), self._metrics, self._log, woken)
+        traced = None if self._traced is None else self._traced.accepted
+        options = accept_options(settings)
+        accept = Accept(engine, topic_types(settings), options, self._metrics, self._log, woken, traced)
         intake = Intake(settings, accept)
         self._renewal.tell("kafka", intake.renew)
         self._readiness.set("intake", "intake is connecting to Kafka")
@@ -260,6 +245,24 @@ class Worker:
                 return await step()
 
         return Rounds(name, counted, self._readiness, self._liveness, self._log)
+
+
+@contextmanager
+def _tracing(settings: Settings, owner: UUID, log: FilteringBoundLogger) -> "Iterator[Traced | None]":
+    """Give what tells of the path as spans, None where it is not wanted; `check_start` has seen that it can be imported."""
+    if not settings.traces:
+        yield None
+        return
+    from worker.app.traced import Traced  # noqa: PLC0415 - an optional extra
+
+    try:
+        traced = Traced(settings, owner, log)
+    except ValueError as error:
+        raise SettingsError(f"LEDGER_TRACES is true, but OpenTelemetry refuses its own variables: {error}") from error
+    try:
+        yield traced
+    finally:
+        traced.close()
 
 
 @asynccontextmanager

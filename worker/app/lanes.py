@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -42,9 +43,11 @@ class Lanes:
         liveness: Liveness,
         metrics: Metrics,
         log: FilteringBoundLogger,
+        recorded: Callable[[], None],
     ) -> None:
         self._claim, self._effect, self._finish, self._permits = claim, effect, finish, permits
         self._readiness, self._liveness, self._metrics, self._log = readiness, liveness, metrics, log
+        self._recorded = recorded
         self._ended: deque[Ended] = deque()
         self._to_record = asyncio.Event()
         self._to_claim = asyncio.Event()
@@ -116,7 +119,9 @@ class Lanes:
         with self._metrics.measured("claim") as one:
             claimed = await self._claim.claim(limit, urgent_only=others <= 0)
             one.count = claimed.lanes
-        count(self._metrics, claimed.concluded)
+        if claimed.concluded:
+            count(self._metrics, claimed.concluded)
+            self._recorded()
         if is_detailed():
             for told in claimed.concluded:
                 self._log.debug("claim.concluded", **ids(told.command), decision=type(told.decision).__name__)
@@ -193,6 +198,7 @@ class Lanes:
             away_s = AWAY_FIRST_S
             self._readiness.clear("finish")
             self._to_claim.set()
+            self._recorded()
 
     async def _drain(self, drain_s: float) -> None:
         """Let calls end and be recorded; one that does not in time is cut and stays open: reclaim finds it in doubt."""

@@ -13,13 +13,18 @@ def register(app: typer.Typer) -> None:
 def migrate() -> None:
     """Bring the database to the head revision and print that revision.
 
-    May be run again, and by several at once: the second waits for the first and finds nothing left to do.
+    May be run again, and by several at once: the second waits for the first and finds nothing left to do. A database that
+    a later release has brought further stays as it is, with exit 0 where this release may work with it.
     """
-    from worker.store.revision import upgrade
+    from worker.store.revision import head, upgrade
 
     settings = settings_for("database")
     change = upgrade(settings.database_url.get_secret_value())
-    if change.before == change.after:
+    if change.after != head():
+        say(
+            f"a later release has brought the database to {change.after}; this one may work with it: nothing was changed"
+        )
+    elif change.before == change.after:
         say("the database is at the head revision already")
     else:
         say(f"brought the database from {change.before or 'nothing'} to {change.after}")

@@ -1,4 +1,4 @@
-"""The relay's producer: idempotent, `acks=all`, record by record with its key, and never longer than a deadline.
+"""The relay's producer: idempotent, `acks=all`, each record to its key's partition, and never longer than a deadline.
 
 aiokafka's idempotent producer retries without end. So a call has a deadline; past it the producer is dropped and the
 next call begins with a new one. What was under way then may still arrive: a repeat with the same `event_id`.
@@ -7,12 +7,14 @@ next call begins with a new one. What was under way then may still arrive: a rep
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as refused
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from worker.clock import boot_s
 from worker.errors import PartUnavailableError, SettingsError
@@ -25,6 +27,8 @@ from worker.kafka.security import client_options
 REQUEST_BYTES_MAX = 1_048_576 + 65_536 + 4_096  # what the dead-letter topic takes, and the request's own frame
 BATCH_BYTES_MAX = 262_144  # what the topics take in one batch is several times that
 CLOSE_DEADLINE_S = 2.0
+
+_choose = DefaultPartitioner()  # murmur2 of the key, as the Java clients do
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +57,10 @@ class Message(NamedTuple):
     headers: tuple[Header, ...] = ()
     timestamp_ms: int | None = None
 
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        return sum(len(part or b"") for part in (self.key, self.value, *chain.from_iterable(self.headers)))
+
 
 class Sent(NamedTuple):
     """All in-sync replicas have it."""
@@ -79,6 +87,22 @@ class Unavailable:
 SendResult = Sent | Permanent | Unavailable
 
 
+class Bundle(NamedTuple):
+    """Messages that go to one partition in one batch; `places` says which they are."""
+
+    topic: str
+    partition: int
+    batch: BatchBuilder
+    places: list[int]
+
+    def takes(self, place: int, message: Message, headers: Sequence[tuple[str, bytes | None]]) -> bool:
+        """Add a message at the end; False where it has no room. The first one always has."""
+        added = self.batch.append(timestamp=message.timestamp_ms, key=message.key, value=message.value, headers=headers)
+        if added is not None:
+            self.places.append(place)
+        return added is not None
+
+
 def producer_options(settings: KafkaSettings) -> dict[str, Any]:
     """Return what the producer is built with: every option whose default loses or doubles is set."""
     return client_options(settings) | {
@@ -86,8 +110,7 @@ def producer_options(settings: KafkaSettings) -> dict[str, Any]:
         "enable_idempotence": True,  # the client's own retries neither double nor reorder
         "max_request_size": REQUEST_BYTES_MAX,
         "max_batch_size": BATCH_BYTES_MAX,  # with 16 KiB a call went out in dozens of requests, one after the other
-        "linger_ms": 0,  # messages of one call are awaited together and so share requests anyway
-        "partitioner": DefaultPartitioner(),  # murmur2 of the key, as the Java clients do
+        "linger_ms": 0,  # the messages of one call are put into batches before they are handed over
     }
 
 
@@ -149,28 +172,30 @@ class Producer:
 
     async def _send_all(self, client: AIOKafkaProducer, messages: Sequence[Message]) -> list[SendResult]:
         until_s = boot_s() + self._deadline_s
-        handed: list[asyncio.Future[Any] | SendResult] = []
+        results: dict[int, SendResult] = {}
+        handed: list[tuple[Bundle, asyncio.Future[Any]]] = []
         try:
             async with asyncio.timeout(self._deadline_s):
-                for message in messages:
-                    handed.append(await _hand_over_or_say(client, message))  # noqa: PERF401 - kept when time is up
+                for bundle in await _bundled(client, messages, results):
+                    try:
+                        sent = await client.send_batch(bundle.batch, bundle.topic, partition=bundle.partition)
+                    except refused.KafkaError as why:
+                        results |= {place: _told(messages[place], why) for place in bundle.places}
+                    else:
+                        handed.append((bundle, sent))
         except TimeoutError:
-            handed += [self._too_late(message) for message in messages[len(handed) :]]
-        waited = [future for future in handed if isinstance(future, asyncio.Future)]
-        if waited:
-            await asyncio.wait(waited, timeout=max(0.0, until_s - boot_s()))
-        return [self._result(message, given) for message, given in zip(messages, handed, strict=True)]
-
-    def _result(self, message: Message, given: "asyncio.Future[Any] | SendResult") -> SendResult:
-        if not isinstance(given, asyncio.Future):
-            return given
-        if not given.done():
-            given.cancel()
-            return self._too_late(message)
-        error = given.exception()
-        if error is not None:
-            return _told(message, error)
-        return Sent(given.result().partition, given.result().offset)
+            pass  # what has no result by then is told as too late
+        if handed:
+            await asyncio.wait([sent for _, sent in handed], timeout=max(0.0, until_s - boot_s()))
+        for bundle, sent in handed:
+            if not sent.done():
+                sent.cancel()
+            elif (error := sent.exception()) is not None:
+                results |= {place: _told(messages[place], error) for place in bundle.places}
+            else:
+                first = sent.result().offset
+                results |= {place: Sent(bundle.partition, first + n) for n, place in enumerate(bundle.places)}
+        return [results.get(place) or self._too_late(message) for place, message in enumerate(messages)]
 
     def _too_late(self, message: Message) -> Unavailable:
         return Unavailable(f"{message.topic}: not acknowledged within {self._deadline_s:g} s")
@@ -192,28 +217,37 @@ def _told(message: Message, error: BaseException) -> SendResult:
     return Unavailable(f"{message.topic}: {error!r}")
 
 
-async def _hand_over_or_say(client: AIOKafkaProducer, message: Message) -> "asyncio.Future[Any] | SendResult":
-    try:
-        return await _hand_over(client, message)
-    except refused.KafkaError as error:
-        return _told(message, error)
+async def _bundled(
+    client: AIOKafkaProducer, messages: Sequence[Message], results: dict[int, SendResult]
+) -> list[Bundle]:
+    """Put the messages into batches, those of a partition in their sequence; why one cannot be goes to `results`.
 
-
-async def _hand_over(client: AIOKafkaProducer, message: Message) -> "asyncio.Future[Any]":
-    headers = text_headers(message.headers)
-    # aiokafka asserts a key or a value; a tombstone without a key may be a dead letter all the same.
-    if headers is not None and (message.key is not None or message.value is not None):
-        sent: asyncio.Future[Any] = await client.send(
-            message.topic, message.value, message.key, timestamp_ms=message.timestamp_ms, headers=headers
-        )
-        return sent
-    batch = RawBatch(message.key, message.value, message.timestamp_ms, message.headers)
-    if batch.size() > REQUEST_BYTES_MAX:
-        raise refused.MessageSizeTooLargeError(f"the record has {batch.size()} bytes")
-    partitions = sorted(await client.partitions_for(message.topic))
-    chosen = DefaultPartitioner()(message.key, partitions, partitions)
-    handed: asyncio.Future[Any] = await client.send_batch(batch, message.topic, partition=chosen)
-    return handed
+    Handed over one by one, each would have a future of its own, and cost three times as much.
+    """
+    partitions: dict[str, list[int]] = {}
+    filling: dict[tuple[str, int], Bundle] = {}
+    bundles: list[Bundle] = []
+    for place, message in enumerate(messages):
+        try:
+            if message.topic not in partitions:
+                partitions[message.topic] = sorted(await client.partitions_for(message.topic))
+            if message.size() > REQUEST_BYTES_MAX:
+                raise refused.MessageSizeTooLargeError(f"the record has {message.size()} bytes")
+        except refused.KafkaError as error:
+            results[place] = _told(message, error)
+            continue
+        known = partitions[message.topic]
+        target = (message.topic, _choose(message.key, known, known))
+        headers = text_headers(message.headers)
+        if headers is None or (message.key is None and message.value is None):
+            filling.pop(target, None)
+            raw = RawBatch(message.key, message.value, message.timestamp_ms, message.headers)
+            bundles.append(Bundle(*target, raw, [place]))
+        elif not (target in filling and filling[target].takes(place, message, headers)):
+            filling[target] = Bundle(*target, client.create_batch(), [])
+            filling[target].takes(place, message, headers)
+            bundles.append(filling[target])
+    return bundles
 
 
 async def _drop(client: AIOKafkaProducer) -> None:

@@ -4,6 +4,7 @@ What is refused is refused before a driver sees it, in words that do not quote i
 """
 
 import re
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 MASK = "******"
@@ -71,6 +72,20 @@ def url_passwords(url: str) -> set[str]:
     """Return every password in a database URL, as it is spelled there."""
     authority = url.partition("://")[2].partition("/")[0]
     return {authority.rpartition("@")[0].partition(":")[2], *_password_in_query.findall(url)}
+
+
+def crosses_the_network_bare(base_url: str) -> bool:
+    """Say whether what is sent there could be read on the way: http:// to another host than loopback."""
+    parts = urlsplit(base_url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether the host is this machine by itself, by address or as `localhost`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_port(digits: str) -> bool:

@@ -55,6 +55,10 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "run.stopped": "the worker has ended",
         "secrets.renewed": "secrets were read again from their files and are in use",
         "secrets.unusable": "the files of secrets hold what cannot be used; those in use stay",
+        "traces.abandoned": "the last spans were not delivered in the time that the end of the worker has for it",
+        "traces.failed": "what was done could not be told as spans; it is done all the same. A fault of this program",
+        "traces.resumed": "the receiver takes spans again",
+        "traces.unavailable": "the receiver of spans is away or refuses them: they are lost, and nothing else waits; said once until it is back",
     }
 )
 Places = Mapping[str, tuple[set[str], set[str]]]

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
 from schemas.commands import ADJUSTMENTS, FREEZES, ORDERS
+from worker import clock
 from worker.errors import DataRefusedError
 from worker.ledger.commands import Malformed, Refusal
 from worker.ledger.positions import Position, TopicPartition
@@ -43,9 +44,11 @@ class Accept:
         metrics: Metrics,
         log: FilteringBoundLogger,
         woken: Callable[[], None],
+        traced: Callable[[Sequence[Judged], float], None] | None = None,
     ) -> None:
         self._engine, self._topics, self._options = engine, topics, options
         self._metrics, self._log, self._woken = metrics, log, woken
+        self._traced, self._began_s = traced, 0.0
 
     async def positions(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
         """Read how far these partitions are stored."""
@@ -56,6 +59,8 @@ class Accept:
         self, records: Sequence[RawRecord], read_from: Mapping[TopicPartition, int]
     ) -> Mapping[TopicPartition, int]:
         """Judge and store a batch; see the port for what it promises."""
+        if self._traced is not None:
+            self._began_s = clock.boot_s()
         with self._metrics.measured("accept") as one:
             judged = [(record, check(record, self._topics)) for record in records]
             stored = await self._store(judged, dict(read_from))
@@ -76,7 +81,10 @@ class Accept:
                 raise
             self._log.error("accept.quarantined", topic=record.topic, partition=record.partition, offset=record.offset)
             return await self._store([(record, Malformed("QUARANTINED", str(error)))], read_from)
-        self._count([one for one in batch if one[0].offset < stored[one[0].topic, one[0].partition]])
+        kept = [one for one in batch if one[0].offset < stored[one[0].topic, one[0].partition]]
+        self._count(kept)
+        if self._traced is not None:
+            self._traced(kept, self._began_s)
         return stored
 
     def _count(self, kept: Sequence[Judged]) -> None:

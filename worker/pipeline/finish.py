@@ -4,7 +4,7 @@ The fence guards the lane, not the facts: an answer is always recorded by the wo
 the lane depends on whether that worker still holds it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -59,8 +59,16 @@ class Tally:
 class Finish:
     """Records ended turns."""
 
-    def __init__(self, engine: AsyncEngine, settings: Settings, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        settings: Settings,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        traced: Callable[[Sequence[Ended], Sequence[Conclusion]], None] | None = None,
+    ) -> None:
         self._engine, self._settings, self._metrics, self._log = engine, settings, metrics, log
+        self._traced = traced
 
     async def finish(self, ended: Sequence[Ended]) -> None:
         """Record these turns; may be called again with the same ones after PartUnavailableError.
@@ -90,6 +98,8 @@ class Finish:
             await self.finish([Ended(culprit.turn, unreadable, culprit.ended_s)])
         else:
             self._count(tally)
+            if self._traced is not None:
+                self._traced(ended, tally.concluded)
 
     async def _record(self, connection: AsyncConnection, ended: Sequence[Ended]) -> Tally:
         # read before the database's time is, which does not go on while locks are waited for: no horizon comes too early

@@ -4,7 +4,7 @@ A crash between the broker's acknowledgement and the mark sends the same bytes a
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -40,9 +40,10 @@ class Publish:
         owner: UUID,
         metrics: Metrics,
         log: FilteringBoundLogger,
+        traced: Callable[[Sequence[Waiting], Sequence[Acknowledged]], None] | None = None,
     ) -> None:
         self._engine, self._producer, self._topics, self._owner = engine, producer, topics, owner
-        self._metrics, self._log = metrics, log
+        self._metrics, self._log, self._traced = metrics, log, traced
         self._shards: list[int] = []
         self.has_more = False  # whether the last call left rows that it knows of, or could not know
 
@@ -82,6 +83,8 @@ class Publish:
                 await mark_published(connection, acknowledged)
             for kind, count in Counter(row.kind for row in acknowledged).items():
                 self._metrics.outcomes_published.labels(self._topics[kind]).inc(count)
+            if self._traced is not None:
+                self._traced(waiting, acknowledged)
         if away is not None:
             raise PartUnavailableError(away)
         return len(acknowledged)

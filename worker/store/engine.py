@@ -13,8 +13,10 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
+from migrations import newest
 from worker.errors import DataRefusedError, LedgerWorkerError, PartUnavailableError, RevisionError, SettingsError
 from worker.store.arrays import Rows, arrays
+from worker.store.tls import sentence
 
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -22,6 +24,8 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 PATIENCE_MS = 5_000
 """A person's command waits so much longer for a lock than Postgres lets a frozen worker keep it."""
 CONNECT_TIMEOUT_S = 5
+APPLICATION_NAME = "ledger-worker"
+"""What Postgres calls our connections, with the release's newest revision behind it: `migrate` looks who is at work."""
 DATA_CLASSES = ("22", "23", "54")
 """SQLSTATE classes that blame the rows: data exception, integrity violation, program limit."""
 UNKNOWN_NAMES = ("42P01", "42703")
@@ -66,7 +70,7 @@ def create_engine(
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "ledger-worker",
+            "application_name": f"{APPLICATION_NAME} {newest()}",
             "prepare_threshold": 2,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
@@ -143,6 +147,8 @@ def _meaning(error: Exception, cause: BaseException | None, *, lost: bool = Fals
     if state == LOCKED:
         limit = f"one that is frozen or cut off lets go after {IDLE_IN_TRANSACTION_TIMEOUT_MS // 1000} s at most"
         return PartUnavailableError(f"somebody else keeps what must be locked in Postgres; {limit}: try again then")
+    if (untrusted := sentence(str(cause))) is not None:
+        return PartUnavailableError(untrusted)
     if lost or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) or state[:2] in ("08", "57"):
         return PartUnavailableError(f"Postgres does not answer: {_line(cause)}")
     if state[:2] in BUSY_CLASSES:

@@ -6,6 +6,9 @@ What is signed is what goes over the wire: path and query percent-encoded as sen
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from typing import Never
+
+from typing_extensions import override
 
 from worker.ledger.verdicts import Request
 
@@ -21,6 +24,11 @@ class Credentials:
     app_key: str
     app_secret: str = field(repr=False)
     access_token: str = field(repr=False)
+
+    @override
+    def __reduce__(self) -> Never:
+        """Raise TypeError: what is pickled goes to another process, or to a file."""
+        raise TypeError("credentials cannot be pickled")
 
 
 @dataclass(frozen=True, slots=True)

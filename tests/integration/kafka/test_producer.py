@@ -1,5 +1,6 @@
 """The relay's producer on a real Kafka."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -33,6 +34,29 @@ async def test_each_message_goes_where_its_own_key_says(topics: Settings, produc
     wanted = [DefaultPartitioner()(key, [0, 1], [0, 1]) for key in keys]
     assert [r.partition for r in results if isinstance(r, Sent)] == wanted
     assert set(wanted) == {0, 1}
+
+
+async def test_each_of_many_is_told_its_own_place_and_a_keys_are_in_their_sequence(
+    topics: Settings, producer: Producer
+) -> None:
+    """More than one batch of a partition takes, some with a header name that is no text, to two topics by turns."""
+    names = topics.topic_orders, topics.topic_adjustments
+    sent = [
+        Message(names[n % 2], b"H%d" % (n % 7), b"%d " % n + b"x" * 4_000, ((b"\xff" if n % 50 == 0 else "n", b""),))
+        for n in range(400)
+    ]
+    results = await producer.send(sent)
+    places = [(m.topic, r.partition, r.offset) for m, r in zip(sent, results, strict=True) if isinstance(r, Sent)]
+    assert len(set(places)) == len(sent)
+    async with open_topics(topics) as reader:
+        for message, (topic, partition, offset) in zip(sent, places, strict=True):
+            record = await reader.read_one((topic, partition), offset)
+            assert record is not None
+            assert (record.key, record.value) == (message.key, message.value)
+    by_key: dict[tuple[str, bytes | None], list[int]] = defaultdict(list)
+    for message, (topic, _, offset) in zip(sent, places, strict=True):
+        by_key[topic, message.key].append(offset)
+    assert all(offsets == sorted(offsets) for offsets in by_key.values())
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ class Bench:
     permits: Permits = field(default_factory=Permits)
     readiness: Readiness = field(default_factory=Readiness)
     drain_s: float = 5.0
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Lanes]:
@@ -39,7 +40,7 @@ class Bench:
         liveness = Liveness(clock.boot_s)
         liveness.watch("lanes", 90)
         ports = cast("Any", (self.claims, self.effects, self.finishes, self.permits))
-        made = Lanes(*ports, self.readiness, liveness, Metrics(), structlog.get_logger())
+        made = Lanes(*ports, self.readiness, liveness, Metrics(), structlog.get_logger(), self.told.set)
         stopping = asyncio.Event()
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             group.create_task(made.run(stopping, self.drain_s))
@@ -58,6 +59,7 @@ async def test_what_is_claimed_is_carried_out_once_and_recorded() -> None:
         await bench.until_recorded("A", "B", "C")
     assert sorted(bench.effects.called) == ["A", "B", "C"]
     assert bench.permits.slots.in_flight == 0
+    assert bench.told.is_set(), "the relay was not told"
 
 
 async def test_no_more_is_claimed_than_there_are_slots() -> None:

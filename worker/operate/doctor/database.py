@@ -13,13 +13,12 @@ from worker.settings import Settings
 from worker.store.brakes import count_holds, read_pauses
 from worker.store.condition import Condition, read_audit_condition, read_breaches, read_condition, read_server
 from worker.store.engine import opened, transaction
-from worker.store.revision import current, head
+from worker.store.revision import OLDEST_SERVER, Found, head, look
 
 SKEW_S_MAX = 2.0
 UNPUBLISHED_S_MAX = 60.0
 DOUBT_S_MAX = 3600.0
 LATE_S = 60.0
-OLDEST_SERVER = 14
 
 
 async def examine_database(settings: Settings) -> list[Check]:
@@ -27,13 +26,12 @@ async def examine_database(settings: Settings) -> list[Check]:
     url = settings.database_url.get_secret_value()
     checks: list[Check] = []
     try:
-        found, needed = await asyncio.to_thread(current, url), await asyncio.to_thread(head)
+        found = await asyncio.to_thread(look, url)
         async with opened(url) as engine:
             checks += await _server(engine)
-            if found != needed:
-                told = f"at revision {found or 'none'}, this release needs {needed}"
-                return [*checks, Check("revision", ok=False, says=told, do="run `ledger-worker migrate`")]
-            checks.append(Check("revision", ok=True, says=str(found)))
+            checks.append(_revision(found))
+            if not checks[-1].ok:
+                return checks
             checks += await _condition(engine, settings)
     except LedgerWorkerError as error:
         is_away = isinstance(error, PartUnavailableError | SettingsError)
@@ -45,6 +43,14 @@ async def examine_database(settings: Settings) -> list[Check]:
         away = Check("database", ok=False, says=str(error), do=do)
         return [away, *(one for one in checks if one.name != "database")]
     return checks
+
+
+def _revision(found: Found) -> Check:
+    if (misfit := found.misfit()) is not None:
+        told, _, do = misfit.partition("; ")
+        return Check("revision", ok=False, says=told, do=do)
+    newer = f", of a later release; this one ends at {head()} and may work with it" if found.is_newer() else ""
+    return Check("revision", ok=True, says=f"{found.revision}{newer}")
 
 
 async def _server(engine: AsyncEngine) -> list[Check]:
