@@ -3,29 +3,13 @@
 import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.contract.raw_brokerage import Call, raw_brokerage, raw_server
+from tests.contract.raw_brokerage import Call, raw_brokerage, raw_server, shown
 from tests.contract.whale_calls import METHODS, POST, answers, attempt, client
 from worker.whale.wire import Answer, NoAnswer
-
-
-@pytest.fixture
-def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """One that this process trusts: the system's are replaced."""
-    made = trustme.CA()
-    made.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    return made
-
-
-def shown(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.configure_cert(context)
-    return context
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
