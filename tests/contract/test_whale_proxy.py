@@ -6,15 +6,19 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import trustme
 
+import worker
 from tests.contract.raw_brokerage import Call, raw_brokerage, raw_server, shown
 from tests.contract.whale_calls import CREDENTIALS, METHODS, POST, answers, attempt, client
 from worker.errors import SettingsError
 from worker.ledger.addresses import Proxy
 from worker.ledger.secret import Secret
+from worker.operate.doctor.brokerage import examine_brokerage
+from worker.settings import Settings
 from worker.whale.client import WhaleClient, checked_url
 from worker.whale.tunnel import HEAD_BYTES_MAX, ProxyError, Tunnel, behind
 from worker.whale.wire import Answer, NoAnswer
@@ -287,3 +291,32 @@ def test_a_client_does_not_show_the_proxys_password() -> None:
     assert whale._proxy is not None
     assert whale._proxy.address == "p:3128"
     assert PASSWORD not in repr(whale._proxy)
+
+
+async def test_doctor_goes_by_way_of_the_proxy_and_says_so_without_its_password() -> None:
+    async with raw_brokerage(answers) as brokerage, forward_proxy() as proxy:
+        environ = {
+            "LEDGER_WHALE_BASE_URL": brokerage.url,
+            "LEDGER_WHALE_APP_KEY": CREDENTIALS.app_key,
+            "LEDGER_WHALE_APP_SECRET": CREDENTIALS.app_secret,
+            "LEDGER_WHALE_ACCESS_TOKEN": CREDENTIALS.access_token,
+            "LEDGER_WHALE_PROXY": url_of(proxy, LOGIN),
+        }
+        settings = Settings.from_env(environ, needs=["whale"])
+        (well, *_) = await examine_brokerage(settings)
+        proxy.pieces, proxy.hangs_up = (b"HTTP/1.1 407 No\r\n\r\n",), True
+        (ill,) = await examine_brokerage(settings)
+    assert well.ok
+    assert f"by way of the proxy 127.0.0.1:{proxy.port}" in well.says
+    assert (ill.ok, "LEDGER_WHALE_PROXY" in ill.do) == (False, True)
+    assert "(407)" in ill.says
+    told = f"{well} {ill}"
+    assert not any(secret in told for secret in (PASSWORD, LOGIN, "the-desk"))
+
+
+async def test_whoever_calls_the_brokerage_goes_by_way_of_the_proxy() -> None:
+    """Each place that makes a client gives it the setting: one that forgets would call directly."""
+    folder = Path(worker.__file__).parent
+    made = [text for path in folder.rglob("*.py") for text in path.read_text().split("WhaleClient(")[1:]]
+    assert len(made) == 4
+    assert all("proxy=settings.whale_proxy," in text.split("\n    )")[0] for text in made)
