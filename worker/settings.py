@@ -7,7 +7,7 @@ The model is the one list; `settings show` and `docs/settings.md` are made from 
 import os
 import pwd
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +23,7 @@ from worker.ledger.addresses import (
     crosses_the_network_bare,
     is_loopback,
     mask_url,
+    read_proxy,
     url_passwords,
 )
 from worker.ledger.limits import checked_limits
@@ -47,9 +48,12 @@ class RequiredFor:
     needs: tuple[Need, ...]
 
 
-def _database_url(secret: Secret) -> Secret:
-    check_database_url(secret.get_secret_value())
-    return secret
+def _secret_url(check: Callable[[str], object]) -> AfterValidator:
+    def checked(secret: Secret | None) -> Secret | None:
+        check(secret.get_secret_value()) if secret else None
+        return secret
+
+    return AfterValidator(checked)
 
 
 def _split(value: object) -> object:
@@ -68,7 +72,8 @@ def _actor(text: str) -> str:
 
 Servers = Annotated[str, AfterValidator(checked_servers)]
 BaseUrl = Annotated[str, AfterValidator(checked_base_url)]
-DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
+DatabaseUrl = Annotated[Secret, _secret_url(check_database_url)]
+ProxyUrl = Annotated[Secret | None, _secret_url(read_proxy)]
 LimitsText = Annotated[str, AfterValidator(checked_limits)]
 Codes = Annotated[frozenset[str], BeforeValidator(_split)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -134,6 +139,7 @@ class Settings(BaseModel):
         600.0, description="how long the brokerage is trusted to remember a request_id"
     )
     whale_allow_http: bool = Field(default=False, description="allow http:// to another host than loopback")
+    whale_proxy: ProxyUrl = Field(None, description="proxy to the brokerage, http://[user:password@]host:port")
     whale_temp_route: Literal["risk_event", "whaleapi"] = Field(
         "risk_event", description="which documented route makes a temporary adjustment: risk_event or whaleapi"
     )
@@ -265,7 +271,7 @@ class Settings(BaseModel):
     def secret_values(self) -> frozenset[str]:
         """Return every secret in plain text, for what masks them in logs; the database's password in both spellings."""
         secrets = {_plain(getattr(self, name)) for name in type(self).model_fields if is_secret(name)}
-        passwords = url_passwords(self.database_url.get_secret_value())
+        passwords = url_passwords(_plain(self.database_url)) | url_passwords(_plain(self.whale_proxy))
         return frozenset(filter(None, {*secrets, *passwords, *map(unquote, passwords)}))
 
 
@@ -346,12 +352,12 @@ def _relations(settings: Settings) -> list[tuple[str, bool]]:
     """Each relation as the sentence that is said when it does not hold."""
     timeout_s, lease_s = settings.whale_timeout_s, settings.lane_lease_s
     lease_min_s = 2 * timeout_s + LEASE_MARGIN_S
-    bare = crosses_the_network_bare(settings.whale_base_url)
+    bare = crosses_the_network_bare(settings.whale_base_url, _plain(settings.whale_proxy))
     topics = {name: getattr(settings, name) for name in Settings.model_fields if name.startswith("topic_")}
     twice = [variable(name) for name, topic in topics.items() if list(topics.values()).count(topic) > 1]
     ahead_holds = settings.expires_ahead_min_s <= settings.expires_ahead_max_s
     lease = f"LEDGER_LANE_LEASE_S is {lease_s:g}, but with LEDGER_WHALE_TIMEOUT_S {timeout_s:g} at least {lease_min_s:g} is needed (twice plus {LEASE_MARGIN_S:g})"
-    http = "LEDGER_WHALE_BASE_URL is http:// to another host than loopback: use https://, or set LEDGER_WHALE_ALLOW_HTTP=true"
+    http = "LEDGER_WHALE_BASE_URL is http:// to another host than loopback, or by way of one: use https://, or set LEDGER_WHALE_ALLOW_HTTP=true"
     ages = [name for name in Settings.model_fields if name.startswith("retention_")]
     prunes = settings.prune_every_h is None or any(getattr(settings, name) is not None for name in ages)
     explain = f"LEDGER_HTTP_EXPLAIN is true and LEDGER_HTTP_HOST {settings.http_host} is beyond loopback: set LEDGER_HTTP_TOKEN"

@@ -9,6 +9,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
+import trustme
+
 
 @dataclass
 class Call:
@@ -109,3 +111,9 @@ async def raw_brokerage(
     brokerage = RawBrokerage(script=script, tls=tls, host=host)
     async with raw_server(brokerage.serve, tls, host) as brokerage.port:
         yield brokerage
+
+
+def shown(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    return context

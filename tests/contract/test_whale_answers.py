@@ -2,14 +2,17 @@
 
 import asyncio
 import gzip
+import ssl
+import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.raw_brokerage import Call, raw_brokerage, raw_server
+from tests.contract.raw_brokerage import Call, raw_brokerage, raw_server, shown
 from tests.contract.whale_calls import POST, attempt, client
 from worker import clock
 from worker.ledger.verdicts import InDoubt, Request
@@ -79,7 +82,14 @@ TOO_LARGE = {
 }
 
 
-async def told_of(data: bytes, *, ends: bool) -> tuple[Answer | NoAnswer, int]:
+over_both = pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+
+
+def context(authority: trustme.CA, *, tls: bool) -> ssl.SSLContext | None:
+    return shown(authority.issue_cert("localhost")) if tls else None
+
+
+async def told_of(data: bytes, *, ends: bool, tls: ssl.SSLContext | None = None) -> tuple[Answer | NoAnswer, int]:
     """Make two calls, the first answered so; return what is told of it and how many connections the two took."""
 
     async def first_so(call: Call) -> None:
@@ -90,7 +100,10 @@ async def told_of(data: bytes, *, ends: bool) -> tuple[Answer | NoAnswer, int]:
         if ends:
             call.writer.close()
 
-    async with raw_brokerage(first_so) as brokerage, client(brokerage, timeout_s=20) as whale:
+    async with (
+        raw_brokerage(first_so, tls=tls) as brokerage,
+        client(brokerage.url.replace("127.0.0.1", "localhost"), timeout_s=20) as whale,
+    ):
         told = await attempt(whale, POST)
         assert isinstance(await attempt(whale, POST), Answer)
         assert len(brokerage.calls) == 2
@@ -157,18 +170,29 @@ async def test_what_is_ambiguous_or_no_http_is_no_answer_though_the_request_was_
     assert connections == 2
 
 
+@over_both
 @pytest.mark.parametrize("name", TOO_LARGE)
-async def test_everything_that_is_read_has_a_bound(name: str) -> None:
-    told, connections = await told_of(TOO_LARGE[name], ends=False)
+async def test_everything_that_is_read_has_a_bound(authority: trustme.CA, name: str, *, tls: bool) -> None:
+    told, connections = await told_of(TOO_LARGE[name], ends=False, tls=context(authority, tls=tls))
     assert isinstance(told, NoAnswer)
     assert (told.sent, told.kind) == (True, "too_large")
     assert connections == 2
 
 
-async def test_a_body_that_is_compressed_unasked_is_in_doubt() -> None:
-    packed = gzip.compress(BODY)
+@over_both
+@pytest.mark.parametrize("size", [0, 64 << 20], ids=["plain", "bomb"])
+async def test_a_body_that_is_compressed_unasked_is_in_doubt_and_never_unpacked(
+    authority: trustme.CA, *, tls: bool, size: int
+) -> None:
+    packed = gzip.compress(BODY[:-1] + b" " * size + BODY[-1:])
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
-    told, _ = await told_of(head + packed, ends=False)
+    tracemalloc.start()
+    try:
+        told, _ = await told_of(head + packed, ends=False, tls=context(authority, tls=tls))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 << 20
     assert isinstance(told, Answer)
     assert told.body == packed
     assert isinstance(judge(REGISTRY["cash.adjust"], told, frozenset()), InDoubt)

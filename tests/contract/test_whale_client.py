@@ -95,6 +95,7 @@ async def test_what_is_signed_is_what_goes_over_the_wire(request_: Request) -> N
     sent = dict(header.split(": ", 1) for header in headers if header)
     assert sent["Host"] == f"127.0.0.1:{brokerage.port}"
     assert sent["Content-Type"] == "application/json; charset=utf-8"
+    assert sent["Accept-Encoding"] == "identity"
     assert "Cookie" not in sent
     assert dict(sign(request_, CREDENTIALS, 1_710_000_000).headers).items() <= sent.items()
 
@@ -295,7 +296,7 @@ async def test_a_name_that_does_not_resolve_is_nothing_sent() -> None:
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with raw_brokerage(answers) as brokerage, client(brokerage) as whale:
         assert isinstance(await attempt(whale, POST), Answer)

@@ -3,29 +3,14 @@
 import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.contract.raw_brokerage import Call, raw_brokerage, raw_server
+from tests.contract.raw_brokerage import Call, raw_brokerage, raw_server, shown
 from tests.contract.whale_calls import METHODS, POST, answers, attempt, client
+from worker import clock
 from worker.whale.wire import Answer, NoAnswer
-
-
-@pytest.fixture
-def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """One that this process trusts: the system's are replaced."""
-    made = trustme.CA()
-    made.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    return made
-
-
-def shown(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.configure_cert(context)
-    return context
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
@@ -145,3 +130,42 @@ async def test_an_answer_that_ends_with_the_connection_is_whole(authority: trust
         told = await attempt(whale, POST)
     assert isinstance(told, Answer)
     assert told.body == b"{}"
+
+
+async def test_the_deadline_is_that_of_the_whole_call_however_slowly_the_answer_drips(authority: trustme.CA) -> None:
+    async def drips(call: Call) -> None:
+        call.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not call.writer.is_closing():
+            call.writer.write(b"x")
+            await call.writer.drain()
+            await asyncio.sleep(0)
+
+    tls = shown(authority.issue_cert("localhost"))
+    async with (
+        raw_brokerage(drips, tls=tls) as brokerage,
+        client(f"https://localhost:{brokerage.port}", timeout_s=0.5) as whale,
+    ):
+        began_s = clock.boot_s()
+        told = await attempt(whale, POST)
+    assert isinstance(told, NoAnswer)
+    assert told.kind == "timeout"
+    assert told.sent == bool(brokerage.calls)
+    assert clock.boot_s() - began_s < 10
+
+
+async def test_an_endless_answer_ends_at_the_bound(authority: trustme.CA) -> None:
+    async def never_ends(call: Call) -> None:
+        call.writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not call.writer.is_closing():
+            call.writer.write(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
+            await call.writer.drain()
+            await asyncio.sleep(0)  # its other end lives in this event loop
+
+    tls = shown(authority.issue_cert("localhost"))
+    async with (
+        raw_brokerage(never_ends, tls=tls) as brokerage,
+        client(f"https://localhost:{brokerage.port}", timeout_s=30) as whale,
+    ):
+        told = await attempt(whale, POST)
+    assert isinstance(told, NoAnswer)
+    assert (told.sent, told.kind) == (True, "too_large")

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from tests.contract.raw_brokerage import Call, RawBrokerage
 from worker import clock
+from worker.ledger.secret import Secret
 from worker.ledger.verdicts import Request
 from worker.whale.client import WhaleClient
 from worker.whale.sign import Credentials
@@ -23,10 +24,16 @@ POST = METHODS[1]
 
 @asynccontextmanager
 async def client(
-    brokerage: RawBrokerage | str, *, timeout_s: float = 5.0, pool_size: int = 8
+    brokerage: RawBrokerage | str, *, timeout_s: float = 5.0, pool_size: int = 8, proxy: str | None = None
 ) -> AsyncIterator[WhaleClient]:
     url = brokerage if isinstance(brokerage, str) else brokerage.url
-    async with WhaleClient(url=url, credentials=CREDENTIALS, timeout_s=timeout_s, pool_size=pool_size) as opened:
+    async with WhaleClient(
+        url=url,
+        credentials=CREDENTIALS,
+        timeout_s=timeout_s,
+        pool_size=pool_size,
+        proxy=None if proxy is None else Secret(proxy),
+    ) as opened:
         yield opened
 
 

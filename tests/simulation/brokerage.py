@@ -123,7 +123,7 @@ class Brokerage:
                 return NO_ANSWER if fate == "late" else BROKEN
             case "request_lost":
                 return NO_ANSWER
-            case "error_before":
+            case "error_before" | "unreadable":  # the latter of a look, where a shorter story has a call in its place
                 return BROKEN
             case "refused":
                 return FAILED if call.operation == "temp.expire" else POOR

@@ -6,7 +6,6 @@ runs the same cases through these functions and through the statements of `worke
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,7 +15,6 @@ from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import Numbers, Request
 from worker.store.attempts import OWNER_SILENT
 from worker.store.doubts import OpenDoubt
-from worker.store.facts import Facts
 from worker.store.rows import AdjustmentRow, CommandRow, LaneRow
 from worker.store.timers import DueTimer
 
@@ -246,14 +244,22 @@ async def silence_attempts(
         ids = {min(near, key=lambda c: c.position).command_id} if near else set()
         ids |= {t.command_id for t in db.timers.values() if t.account_no == account_no and t.state == "due"}
         for command_id in ids:
-            tries = db.attempts.get(command_id, ())
-            for i, tried in enumerate(tries):
-                if tried.fence == fence and tried.known == Known.OPEN:
-                    known = "unreadable" if tried.kind == "look" else "in_doubt"
-                    silent = tried._replace(known=known, rule=OWNER_SILENT, message="fell silent", reported_at=now)
-                    db.attempts[command_id] = (*tries[:i], silent, *tries[i + 1 :])
-                    found.append((account_no, tried.kind, command_id))
+            kinds = [
+                one.kind for one in db.attempts.get(command_id, ()) if one.known == Known.OPEN and one.fence == fence
+            ]
+            for kind in kinds:
+                silence(db, command_id, kind, now)
+            found += [(account_no, kind, command_id) for kind in kinds]
     return found
+
+
+def silence(db: Database, command_id: UUID, kind: str, now: datetime) -> None:
+    """Wait no longer for the owner of what is open of this kind."""
+    silent = {"known": "unreadable" if kind == "look" else "in_doubt", "rule": OWNER_SILENT, "reported_at": now}
+    db.attempts[command_id] = tuple(
+        one._replace(**silent) if one.kind == kind and one.known == Known.OPEN else one
+        for one in db.attempts.get(command_id, ())
+    )
 
 
 async def read_due(db: Database, kind: str, limit: int) -> list[DueTimer]:
@@ -286,72 +292,6 @@ async def seconds_to_next(db: Database) -> float | None:
 
 async def rearm(db: Database, command_id: UUID, wake_at: datetime) -> None:
     db.timers[command_id] = db.timers[command_id]._replace(wake_at=wake_at)
-
-
-async def write_facts(facts: Facts, db: Database) -> None:
-    """Do what `Facts.write` does: what is cleared goes first."""
-    still_parked = {row["command_id"] for row in facts.reparked}
-    for command_id in facts.doubts_cleared:
-        db.doubts.pop((command_id, False), None)
-        db.watches.pop(command_id, None)
-        if command_id not in still_parked:
-            db.parked.pop(command_id, None)
-    for command_id in facts.expiry_doubts_cleared:
-        db.doubts.pop((command_id, True), None)
-    _add(facts, db)
-    for row in facts.commands:
-        command = db.commands[row["command_id"]]
-        first = command.first_sent_at or row["first_sent_at"]
-        db.commands[command.command_id] = command._replace(state=row["state"], first_sent_at=first)
-    for row in facts.verdicts:
-        db.verdicts[row["command_id"]] = row["verdict"]
-    for row in facts.adjustments_ended:
-        adjustment = db.adjustments[row["command_id"]]
-        db.adjustments[row["command_id"]] = replace(adjustment, ended_by=row["ended_by"])
-        db.timers.pop(row["command_id"], None)
-    for row in facts.timers_rearmed:
-        timer = db.timers.get(row["command_id"])
-        if timer is not None:
-            early = row["wake_at"] < timer.due_at
-            wake_at = row["wake_at"] if timer.fired_at else max(row["wake_at"], timer.due_at)
-            fired_at = timer.fired_at if early else None
-            db.timers[timer.command_id] = timer._replace(state="armed", wake_at=wake_at, fired_at=fired_at)
-    for row in facts.doubts_parked:
-        doubt = db.doubts.get((row["command_id"], False))
-        if doubt is not None:
-            db.doubts[row["command_id"], False] = {**doubt, "notice_at": None}
-    for row in facts.reparked:
-        db.parked[row["command_id"]] = False
-
-
-def _add(facts: Facts, db: Database) -> None:
-    for row in facts.new.get("outcomes", ()):
-        db.outcomes = (*db.outcomes, row["said"])
-    for row in facts.new.get("numbers", ()):
-        db.numbers.setdefault((row["kind"], row["number"]), (row["account_no"], row["command_id"]))
-    for row in facts.new.get("temp_adjustments", ()):
-        names = ("command_id", "account_no", "adjust_no", "op_user", "expires_at")
-        db.adjustments.setdefault(row["command_id"], AdjustmentRow(*(row[name] for name in names), None))
-    for row in facts.new.get("timers", ()):
-        command_id = row["command_id"]
-        timer = Timer(command_id, row["account_no"], row["kind"], "armed", row["due_at"], row["wake_at"])
-        db.timers.setdefault(command_id, timer)
-    doubts = facts.new.get("doubts", ())
-    if len({(row["command_id"], row["is_expiry"]) for row in doubts}) < len(doubts):
-        raise RuntimeError("ON CONFLICT DO UPDATE command cannot affect row a second time")
-    for row in doubts:
-        key = row["command_id"], row["is_expiry"]
-        kept = db.doubts.get(key)
-        db.doubts[key] = row if kept is None else {**kept, "reason": row["reason"]}
-    for row in facts.new.get("parked", ()):
-        db.parked[row["command_id"]] = row["in_doubt"]
-    for row in facts.new.get("watches", ()):
-        kept_watch = db.watches.get(row["command_id"])
-        looks = kept_watch.looks if kept_watch else 0
-        db.watches[row["command_id"]] = Watched(row["account_no"], row["look_at"], row["until_at"], looks)
-    for row in facts.new.get("evidence", ()):
-        if row["kind"] == "person":
-            db.decided = (*db.decided, row["command_id"])
 
 
 async def read_untold(db: Database, limit: int) -> list[OpenDoubt]:

@@ -15,6 +15,7 @@ from uuid import UUID
 from schemas.outcomes import event_id
 from tests.simulation import database, lookups
 from tests.simulation.database import Database, Said
+from tests.simulation.facts import write_facts
 from worker.errors import PartUnavailableError
 from worker.store.facts import Facts
 from worker.store.outcomes import Told
@@ -154,7 +155,7 @@ def twin() -> Iterator[None]:
         for opener in (*(f"worker.{name}" for name in OPENERS), "worker.operate.resolve"):
             _put(kept, opener, "transaction", Transaction)
         _put(kept, "worker.store.conclude", "record", record)
-        kept.enter_context(mock.patch.object(Facts, "write", database.write_facts))
+        kept.enter_context(mock.patch.object(Facts, "write", write_facts))
         _put(kept, "worker.clock", "boot_s", CLOCK.boot_s)
         _put(kept, "worker.clock", "new_id", CLOCK.new_id)
         yield

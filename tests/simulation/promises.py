@@ -159,6 +159,10 @@ def _lanes(db: Database) -> Breach | None:
             return Breach("early", f"the timer of {name(timer.command_id)} would wake before its hour")
         if timer.state == "due" and db.lanes[timer.account_no].state in ("idle", "held"):
             return Breach("stuck", f"{name(timer.command_id)} is due, but its lane is not ready")
+    for command_id, tries in db.attempts.items():
+        lane = db.lanes[db.commands[command_id].account_no]
+        if any(one.known == Known.OPEN and (lane.state != "leased" or lane.fence != one.fence) for one in tries):
+            return Breach("stuck", f"a turn of {name(command_id)} is open, and its lane is not leased for it")
     return None
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from worker.errors import SettingsError
-from worker.ledger.addresses import mask_url
+from worker.ledger.addresses import Proxy, mask_url, read_proxy
+from worker.ledger.secret import Secret
 from worker.settings import ALL_NEEDS, Settings, required, unknown_variables, variable
 from worker.whale.sign import Credentials
 
@@ -18,7 +19,8 @@ COMPLETE = {
     "LEDGER_WHALE_APP_SECRET": "the-app-secret",
     "LEDGER_WHALE_ACCESS_TOKEN": "the-access-token",
 }
-SECRETS = ("hunter2", "the-app-secret", "the-access-token", "the-sasl-password")
+PROXY = "http://desk:pr0xy%2Fpass@proxy:3128"
+SECRETS = ("pr0xy", "hunter2", "the-app-secret", "the-access-token", "the-sasl-password")
 
 
 def read(**changes: str) -> Settings:
@@ -105,7 +107,9 @@ def test_a_file_that_is_not_there_is_named() -> None:
     assert "LEDGER_KAFKA_GROUP_ID_FILE names /no/such/file, which cannot be read" in line
 
 
-@pytest.mark.parametrize("name", ["WHALE_APP_SECRET", "WHALE_ACCESS_TOKEN", "KAFKA_SASL_PASSWORD", "DATABASE_URL"])
+@pytest.mark.parametrize(
+    "name", ["WHALE_APP_SECRET", "WHALE_ACCESS_TOKEN", "WHALE_PROXY", "KAFKA_SASL_PASSWORD", "DATABASE_URL"]
+)
 def test_a_secret_that_is_given_where_its_file_belongs_is_not_told(name: str) -> None:
     line = refusal(**{name: "", f"{name}_FILE": "hunter2"})
     assert f"LEDGER_{name}_FILE names a file which cannot be read" in line
@@ -167,6 +171,7 @@ def test_a_port_of_kafka_is_one_that_can_be(port: str) -> None:
         ({"WHALE_TIMEOUT_S": "14.1"}, "LEDGER_WHALE_TIMEOUT_S"),
         ({"WHALE_BASE_URL": "http://brokerage.example"}, "LEDGER_WHALE_ALLOW_HTTP"),
         ({"WHALE_BASE_URL": "http://localhost.evil.example"}, "LEDGER_WHALE_ALLOW_HTTP"),
+        ({"WHALE_BASE_URL": "http://localhost", "WHALE_PROXY": PROXY}, "LEDGER_WHALE_ALLOW_HTTP"),
         ({"WHALE_BASE_URL": "brokerage.example"}, "LEDGER_WHALE_BASE_URL"),
         ({"WHALE_BASE_URL": "https://brokerage.example/api"}, "LEDGER_WHALE_BASE_URL"),
         ({"WHALE_BASE_URL": "https://u:p@brokerage.example"}, "LEDGER_WHALE_BASE_URL"),
@@ -200,9 +205,42 @@ def test_a_contradiction_is_named_and_shows_no_secret(changes: dict[str, str], n
     assert not any(secret in line for secret in SECRETS)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://desk:pr0xy@proxy:3128",
+        "socks5://desk:pr0xy@proxy:3128",
+        "desk:pr0xy@proxy:3128",
+        "http://desk:pr0xy@proxy",
+        "http://pr0xy@proxy:3128",
+        "http://desk:pr0xy@proxy:0",
+        "http://desk:pr0xy@proxy:65536",
+        "http://desk:pr0/xy@proxy:3128",
+        "http://desk:pr0xy@proxy:3128/path",
+        "http://de%3Ask:pr0xy@proxy:3128",
+        "http://desk:pr0xy@[proxy]:3128",
+        "http://desk:pr0xy@pr%0d%0aoxy:3128",
+    ],
+)
+def test_a_proxy_is_named_by_host_and_port_and_what_names_none_is_not_told(url: str) -> None:
+    line = refusal(WHALE_PROXY=url)
+    assert line.startswith("LEDGER_WHALE_PROXY is not of the form http://[user:password@]host:port")
+    assert not any(part in line for part in ("pr0", "xy@"))
+
+
+def test_a_proxy_has_a_login_or_none_and_may_be_an_address() -> None:
+    assert read().whale_proxy is None
+    proxy = read_proxy(PROXY)
+    assert (proxy.address, proxy.login) == ("proxy:3128", Secret("desk:pr0xy/pass"))
+    assert read_proxy("http://[::1]:3128/") == Proxy("::1", 3128, None)
+    assert read_proxy("http://[::1]:3128").address == "[::1]:3128"
+    assert "pr0xy" not in repr(proxy)
+
+
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://127.0.0.9:1", "http://[::1]:1"])
 def test_loopback_may_be_spoken_to_without_tls(url: str) -> None:
     assert read(WHALE_BASE_URL=url).whale_base_url == url
+    assert read(WHALE_BASE_URL=url, WHALE_PROXY="http://[::1]:3128").whale_base_url == url
 
 
 def test_a_free_port_may_be_asked_for_and_codes_are_a_set() -> None:
@@ -215,11 +253,15 @@ def test_a_free_port_may_be_asked_for_and_codes_are_a_set() -> None:
 
 def test_no_form_of_the_settings_shows_a_secret() -> None:
     settings = read(
-        KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_USERNAME="u", KAFKA_SASL_PASSWORD="the-sasl-password"
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+        KAFKA_SASL_USERNAME="u",
+        KAFKA_SASL_PASSWORD="the-sasl-password",
+        WHALE_PROXY=PROXY,
     )
     for text in (repr(settings), str(settings), settings.model_dump_json(), settings.database_url_masked):
         assert not any(secret in text for secret in SECRETS)
-    assert set(SECRETS) - {"hunter2"} | {"hunter2%40home", "hunter2@home"} <= settings.secret_values()
+    passwords = {"hunter2%40home", "hunter2@home", "pr0xy%2Fpass", "pr0xy/pass"}
+    assert set(SECRETS) - {"hunter2", "pr0xy"} | passwords <= settings.secret_values()
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

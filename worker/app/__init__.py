@@ -286,6 +286,7 @@ async def _client(settings: Settings) -> AsyncIterator[WhaleClient]:
         timeout_s=settings.whale_timeout_s,
         pool_size=settings.whale_in_flight_max,
         allow_http=settings.whale_allow_http,
+        proxy=settings.whale_proxy,
     ) as client:
         yield client
 

@@ -4,8 +4,11 @@ What is refused is refused before a driver sees it, in words that do not quote i
 """
 
 import re
+from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from worker.ledger.secret import Secret
 
 MASK = "******"
 PORT_MAX = 65_535
@@ -15,7 +18,42 @@ _database_url = re.compile(
     r"(/[^/@?#\s]*)?(\?[^@#\s]*)?"
 ).fullmatch
 _server = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(?P<port>[0-9]{1,5})").fullmatch
+_proxy_url = re.compile(
+    r"http://((?P<user>[^:@/?#\s]+):(?P<password>[^@/?#\s]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+):(?P<port>[0-9]{1,5})/?",
+    re.ASCII,
+).fullmatch
 _password_in_query = re.compile(r"(?<=password=)[^&]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that makes connections for us; `login` is user:password as HTTP sends them, before base64."""
+
+    host: str
+    port: int
+    login: Secret | None
+
+    @property
+    def address(self) -> str:
+        """Host and port, as they are shown."""
+        return host_and_port(self.host, self.port)
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return host:port, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def read_proxy(url: str) -> Proxy:
+    """Return the proxy that a URL names; ValueError where it names none."""
+    found = _proxy_url(url)
+    user, password = (unquote(found[name] or "") for name in ("user", "password")) if found else ("", "")
+    if not found or not _is_port(found["port"]) or ":" in user:
+        raise ValueError(
+            "is not of the form http://[user:password@]host:port (percent-encode @ / ? # in user and password; a user has no colon)"
+        )
+    login = Secret(f"{user}:{password}") if user else None
+    return Proxy(found["host"].strip("[]"), int(found["port"]), login)
 
 
 def checked_servers(text: str) -> str:
@@ -74,10 +112,11 @@ def url_passwords(url: str) -> set[str]:
     return {authority.rpartition("@")[0].partition(":")[2], *_password_in_query.findall(url)}
 
 
-def crosses_the_network_bare(base_url: str) -> bool:
-    """Say whether what is sent there could be read on the way: http:// to another host than loopback."""
+def crosses_the_network_bare(base_url: str, proxy_url: str = "") -> bool:
+    """Say whether what is sent there could be read on the way: http:// to another host than loopback, or by way of one."""
     parts = urlsplit(base_url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+    hosts = [parts.hostname or "", *([read_proxy(proxy_url).host] if proxy_url else [])]
+    return parts.scheme == "http" and not all(map(is_loopback, hosts))
 
 
 def is_loopback(host: str) -> bool:

@@ -1,14 +1,17 @@
 """Health over HTTP: `/livez` (is any engine stuck), `/readyz` (what is it waiting for), `/metrics`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 from aiohttp import web
 
 from worker.errors import SettingsError
 from worker.observe.declarations import show
 from worker.observe.metrics import CONTENT_TYPE, Metrics
+from worker.observe.visits import Visits, one_answer_each
 
 OK, UNAVAILABLE = 200, 503
 
@@ -104,18 +107,22 @@ class Health:
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/metrics", self.render_metrics)
         app.router.add_routes(more)
+        app.on_response_prepare.append(one_answer_each)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await _listen(runner, host, port)
-            yield int(runner.addresses[0][1])
+            listening = await _listen(Visits(cast("web.Server", runner.server)), host, port)
+            try:
+                yield int(listening.sockets[0].getsockname()[1])
+            finally:
+                listening.close()
         finally:
             await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+async def _listen(make: Callable[[], asyncio.Protocol], host: str, port: int) -> asyncio.Server:
     try:
-        await web.TCPSite(runner, host, port).start()
+        return await asyncio.get_running_loop().create_server(make, host, port)
     except OSError as error:
         address = f"LEDGER_HTTP_HOST {host} and LEDGER_HTTP_PORT {port}"
         raise SettingsError(f"cannot listen on {address}: {error.strerror or error}") from error

@@ -91,6 +91,7 @@ def client_of(settings: Settings) -> WhaleClient:
         timeout_s=settings.whale_timeout_s,
         pool_size=1,
         allow_http=settings.whale_allow_http,
+        proxy=settings.whale_proxy,
     )
 
 

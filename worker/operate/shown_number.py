@@ -54,6 +54,7 @@ async def _ask(engine: AsyncEngine, settings: Settings, said: Said, number: str)
             timeout_s=settings.whale_timeout_s,
             pool_size=1,
             allow_http=settings.whale_allow_http,
+            proxy=settings.whale_proxy,
         ) as client:
             reader = _patient(client)
             return await look_for_number(reader, command.command_type, intent, number, first_sent_at.timestamp())

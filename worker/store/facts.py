@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from worker.ledger.decide import OWNER_SILENT
 from worker.store.arrays import arrays
 from worker.store.chain import append
 from worker.store.engine import Part, from_arrays, insertion, run, run_together, sql
@@ -154,6 +155,7 @@ class Facts:
     doubts_parked: list[Row] = field(default_factory=list)
     expiry_doubts_cleared: list[UUID] = field(default_factory=list)
     reparked: list[Row] = field(default_factory=list)
+    looks_left: list[Row] = field(default_factory=list)
     audited: list[Row] = field(default_factory=list)
 
     def add(self, table: str, row: Row) -> None:
@@ -195,12 +197,17 @@ class Facts:
     def _changes(self) -> Sequence[tuple[str, Mapping[str, str], list[Row]]]:
         return (
             (
-                # ending disarms: the timer of an ended adjustment must not live on
+                # ending disarms: the timer of an ended adjustment must not live on. A call for it that another worker has
+                # out is left to that worker: should it fall silent, nobody could find the call without the timer
                 f"""WITH ended AS (
                         UPDATE temp_adjustments a
                         SET ended_at = given.ended_at, ended_by = given.ended_by, basis = given.basis
                         FROM {from_arrays(ADJUSTMENT_END)} WHERE a.command_id = given.command_id
-                        RETURNING a.command_id
+                        RETURNING a.command_id, a.ended_at
+                    ), left_open AS (
+                        UPDATE attempts c SET known = 'in_doubt', rule = '{OWNER_SILENT}', reported_at = ended.ended_at,
+                            message = 'the adjustment was ended by another call meanwhile'
+                        FROM ended WHERE c.command_id = ended.command_id AND c.kind = 'expiry' AND c.known = 'open'
                     ) DELETE FROM timers t USING ended WHERE t.command_id = ended.command_id""",
                 ADJUSTMENT_END,
                 self.adjustments_ended,
@@ -229,6 +236,15 @@ class Facts:
                     WHERE p.command_id = given.command_id""",
                 {"command_id": "uuid", "reason": "text"},
                 self.reparked,
+            ),
+            (
+                # as above: a command that is decided no longer leads to the look that another worker takes for it
+                f"""UPDATE attempts c SET known = 'unreadable', rule = '{OWNER_SILENT}', reported_at = given.decided_at,
+                        message = 'the command was decided by another answer meanwhile'
+                    FROM {from_arrays({"command_id": "uuid", "decided_at": "timestamptz"})}
+                    WHERE c.command_id = given.command_id AND c.kind = 'look' AND c.known = 'open'""",
+                {"command_id": "uuid", "decided_at": "timestamptz"},
+                self.looks_left,
             ),
         )
 

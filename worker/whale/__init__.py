@@ -5,6 +5,7 @@ wire        what came back, and the envelope in it (pure)
 client      one call, once
 pool        the connections: how many, which are idle, how one is made
 connection  one of them: one write, one answer
+tunnel      one by way of a proxy, as far as the brokerage's door
 answer      bytes become an answer, in whatever pieces they come
 operations  the registry: one entry per command type, from `assets`, `temporary` and `orders`
 verdict     one exchange becomes a verdict (pure)

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import ipaddress
 from types import TracebackType
 from typing import Final, Self, assert_never
 
@@ -12,6 +11,8 @@ from yarl import URL
 
 from worker import clock
 from worker.errors import SettingsError
+from worker.ledger.addresses import crosses_the_network_bare, read_proxy
+from worker.ledger.secret import Secret
 from worker.ledger.verdicts import Request
 from worker.whale.pool import Pool
 from worker.whale.sign import Credentials, SignedRequest, sign
@@ -29,8 +30,9 @@ class WhaleClient:
     """Signs and sends. An async context manager, entered once, in the event loop in which it is used.
 
     `timeout_s` is the deadline of a whole call, from asking for a connection to the last byte of the answer.
-    Raises SettingsError for a URL that is not one, has a path, or is `http://` to another host without
-    `allow_http`, and for credentials that no header can carry.
+    `proxy` is the URL of a proxy that makes the connections, the environment's are not used.
+    Raises SettingsError for a URL that is not one, has a path, or is `http://` to (or by way of) another host without
+    `allow_http`, and for credentials that no header can carry; ValueError for a proxy that the settings had refused.
     """
 
     def __init__(
@@ -41,15 +43,18 @@ class WhaleClient:
         timeout_s: float,
         pool_size: int,
         allow_http: bool = False,
+        proxy: Secret | None = None,
     ) -> None:
-        self._url = checked_url(url, allow_http=allow_http)
+        proxy_url = "" if proxy is None else proxy.get_secret_value()
+        self._url = checked_url(url, allow_http=allow_http, proxy_url=proxy_url)
+        self._proxy = read_proxy(proxy_url) if proxy_url else None
         self._credentials = checked_credentials(credentials)
         self._timeout_s = timeout_s
         self._pool_size = pool_size
         self._opened: Pool | None = None
 
     async def __aenter__(self) -> Self:
-        self._opened = Pool(self._url, self._pool_size, self._timeout_s)
+        self._opened = Pool(self._url, self._pool_size, self._timeout_s, self._proxy)
         return self
 
     async def __aexit__(
@@ -137,7 +142,7 @@ def checked_credentials(credentials: Credentials) -> Credentials:
     return credentials
 
 
-def checked_url(text: str, *, allow_http: bool) -> URL:
+def checked_url(text: str, *, allow_http: bool, proxy_url: str = "") -> URL:
     """Return the brokerage's address, scheme, host and port only; SettingsError where it is not usable."""
     try:
         url = URL(text)
@@ -148,9 +153,10 @@ def checked_url(text: str, *, allow_http: bool) -> URL:
         raise SettingsError("LEDGER_WHALE_BASE_URL must be https://host[:port]")
     if url.user or url.password or url.raw_path not in {"", "/"} or url.raw_query_string or url.raw_fragment:
         raise SettingsError("LEDGER_WHALE_BASE_URL must end after the host and port: the path is signed as it is sent")
-    if url.scheme == "http" and not allow_http and not _is_loopback(url.host):
+    if not allow_http and crosses_the_network_bare(text, proxy_url):
+        way = ", by way of a proxy" if proxy_url else ""
         raise SettingsError(
-            f"LEDGER_WHALE_BASE_URL is http:// to {url.host}: use https://, or set LEDGER_WHALE_ALLOW_HTTP=true"
+            f"LEDGER_WHALE_BASE_URL is http:// to {url.host}{way}: use https://, or set LEDGER_WHALE_ALLOW_HTTP=true"
         )
     return url.origin()
 
@@ -172,12 +178,3 @@ def wire_bytes(signed: SignedRequest, url: URL) -> bytes:
 
 def _unsent(kind: NoAnswerKind, message: str) -> NoAnswer:
     return NoAnswer(sent=False, kind=kind, message=message)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,7 +8,9 @@ from typing import Final, cast
 
 from yarl import URL
 
+from worker.ledger.addresses import Proxy
 from worker.whale.connection import Connection
+from worker.whale.tunnel import ProxyError, through
 from worker.whale.wire import NoAnswer, NoAnswerKind, clean
 
 KEEP_ALIVE_S: Final = 15.0
@@ -21,10 +23,12 @@ class Pool:
     shortest time, and opens one only where none is idle. Instants are those of the event loop's clock, in seconds.
     """
 
-    def __init__(self, url: URL, size: int, unacknowledged_s: float) -> None:
+    def __init__(self, url: URL, size: int, unacknowledged_s: float, proxy: Proxy | None) -> None:
         self._host, self._port = cast("str", url.raw_host), cast("int", url.port)  # `checked_url` saw to both
         self._tls = _tls() if url.scheme == "https" else None
         self._unacknowledged_s = unacknowledged_s
+        self._proxy = proxy
+        self._way = "" if proxy is None else f", by way of the proxy {proxy.address}"
         self.loop: Final = asyncio.get_running_loop()
         self._idle: deque[tuple[Connection, float]] = deque()
         self._open: set[Connection] = set()
@@ -50,16 +54,17 @@ class Pool:
             self._sweep = self.loop.call_later(KEEP_ALIVE_S, self._drop_old)
 
     async def connect(self, ends_s: float) -> Connection | NoAnswer:
-        """Open a connection, TLS included, by that instant; or say why there is none."""
+        """Open a connection, proxy and TLS included, by that instant; or say why there is none."""
         try:
             async with asyncio.timeout_at(ends_s):
-                _, connection = await self.loop.create_connection(
-                    self._new, self._host, self._port, ssl=self._tls, server_hostname=self._host if self._tls else None
-                )
+                connection = await self._connected()
         except TimeoutError:
-            return NoAnswer(sent=False, kind="timeout", message="no connection by the call's deadline")
+            return NoAnswer(sent=False, kind="timeout", message=f"no connection by the call's deadline{self._way}")
+        except ProxyError as error:
+            return NoAnswer(sent=False, kind="proxy", message=clean(str(error)))
         except (OSError, UnicodeError) as error:
-            return NoAnswer(sent=False, kind=_kind(error), message=clean(f"{type(error).__name__}: {error}"))
+            message = clean(f"{type(error).__name__}: {error}{self._way}")
+            return NoAnswer(sent=False, kind=_kind(error), message=message)
         self._open.add(connection)
         connection.lost.add_done_callback(lambda _: self._open.discard(connection))
         return connection
@@ -74,6 +79,14 @@ class Pool:
             connection.drop()
         if lost:
             await asyncio.wait(lost)
+
+    async def _connected(self) -> Connection:
+        if self._proxy is not None:
+            return await through(self._proxy, self._host, self._port, self._tls, self._new)
+        _, connection = await self.loop.create_connection(
+            self._new, self._host, self._port, ssl=self._tls, server_hostname=self._host if self._tls else None
+        )
+        return connection
 
     def _new(self) -> Connection:
         return Connection(self.loop, tls=self._tls is not None, unacknowledged_s=self._unacknowledged_s)

@@ -13,7 +13,7 @@ HEADERS_KEPT = frozenset({"content-type", "date", "location", "retry-after", "x-
 TEXT_CHARS_MAX = 500
 DEPTH_MAX = 64
 
-NoAnswerKind = Literal["dns", "refused", "tls", "late", "timeout", "reset", "cut", "too_large"]
+NoAnswerKind = Literal["dns", "refused", "proxy", "tls", "late", "timeout", "reset", "cut", "too_large"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from schemas.outcomes import OutcomeType, event_id
 from tests.integration.store.world import DOUBT, FAILED, UNSENT, World, done
 from tests.support.commands import new_account
 from worker import clock
-from worker.ledger.verdicts import Absent, Numbers
+from worker.ledger.verdicts import Absent, Numbers, Unreadable
 from worker.pipeline.turn import EXPIRY, LOOK, WRITE
 from worker.whale.operations import REGISTRY
 
@@ -278,6 +278,48 @@ class TestReclaim:
         await world.wake()
         assert await world.claim() == []
         assert await world.state(held) == "in_doubt"
+
+    async def test_an_expiry_that_another_call_ended_meanwhile_is_not_left_open(
+        self, world: World, account: str
+    ) -> None:
+        await book(world, account, 100)
+        await world.age(101)
+        await world.wake_due()
+        late = await world.claim_one()
+        await world.age(31)
+        await world.reclaim()
+        await world.age(40)
+        await world.wake_due()
+        assert (await world.claim_one()).number == 2
+        await world.finish(late, done(adjust_no="TA1"))
+        assert (await world.types(account))[-1] == "temp_adjustment.expired"
+        await world.age(31)
+        assert await world.reclaim() == 1
+        assert await world.sql("SELECT 1 FROM attempts WHERE known = 'open'") == []
+        assert (await world.lane(account)).state == "idle"
+
+    @pytest.mark.parametrize("falls_silent", [True, False])
+    async def test_a_look_for_what_a_late_answer_has_decided_is_not_left_open(
+        self, world: World, account: str, *, falls_silent: bool
+    ) -> None:
+        command_id = await world.accept_new("order.place", account)
+        late = await world.claim_one()
+        await world.age(31)
+        await world.reclaim()
+        await world.age(40)
+        await world.wake()
+        look = await world.claim_one()
+        assert look.kind == LOOK
+        await world.finish(late, done(order_id="O1"))
+        assert await world.state(command_id) == "succeeded"
+        if falls_silent:
+            await world.age(31)
+            assert await world.reclaim() == 1
+        else:
+            await world.finish(look, Unreadable("no answer"))
+        assert await world.sql("SELECT 1 FROM attempts WHERE known = 'open'") == []
+        assert (await world.lane(account)).state == "idle"
+        assert await world.types(account) == ["command.succeeded"]
 
     async def test_two_at_once_take_a_lane_back_once(self, world: World, account: str) -> None:
         await world.accept_new("cash.adjust", account)

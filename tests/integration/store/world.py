@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from pydantic import SecretStr
 from sqlalchemy import text
 
 from tests import factories
 from tests.support.commands import new_command
 from worker import clock
 from worker.ledger.records import RawRecord
+from worker.ledger.secret import Secret
 from worker.ledger.verdicts import Confirmed, Evidence, InDoubt, NotSent, Numbers, Refused, Verdict
 from worker.observe.metrics import Metrics
 from worker.pipeline.accept import Accept
@@ -47,7 +47,7 @@ class World:
 
     def __init__(self, url: str, **changes: Any) -> None:
         self.engine = create_engine(url, pool_size=12)
-        self.settings = Settings(database_url=SecretStr(url), **changes)
+        self.settings = Settings(database_url=Secret(url), **changes)
         self.metrics, self.log = Metrics(), structlog.get_logger()
         self.owner = clock.new_id()
         self.finishing = Finish(self.engine, self.settings, self.metrics, self.log)

@@ -4,6 +4,7 @@ from email.utils import parsedate_to_datetime
 
 from worker import clock
 from worker.errors import LedgerWorkerError
+from worker.ledger.addresses import read_proxy
 from worker.ledger.verdicts import InDoubt, NotSent
 from worker.operate.doctor.check import Check
 from worker.settings import Settings
@@ -38,16 +39,20 @@ async def examine_brokerage(settings: Settings) -> list[Check]:
             timeout_s=settings.whale_timeout_s,
             pool_size=1,
             allow_http=settings.whale_allow_http,
+            proxy=settings.whale_proxy,
         ) as client:
             asked_s = clock.wall_s()
             exchange = await client.read(credentials_check(ASKED_ACCOUNT))
             answered_s = clock.wall_s()
     except LedgerWorkerError as error:
         return [Check("brokerage", ok=False, says=str(error), do="correct LEDGER_WHALE_*")]
+    proxy = None if settings.whale_proxy is None else read_proxy(settings.whale_proxy.get_secret_value())
     if isinstance(exchange, NoAnswer):
-        return [Check("brokerage", ok=False, says=exchange.message, do="check LEDGER_WHALE_BASE_URL and the network")]
+        set_ = "LEDGER_WHALE_BASE_URL" if proxy is None else "LEDGER_WHALE_BASE_URL, LEDGER_WHALE_PROXY"
+        return [Check("brokerage", ok=False, says=exchange.message, do=f"check {set_} and the network")]
+    way = "" if proxy is None else f", by way of the proxy {proxy.address}"
     return [
-        weigh(settings.whale_base_url, exchange),
+        weigh(f"{settings.whale_base_url}{way}", exchange),
         *compare_clocks(exchange.headers.get("date"), asked_s, answered_s),
     ]
 
