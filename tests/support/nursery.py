@@ -151,7 +151,8 @@ class Nursery:
         try:
             status = program.popen.wait(deadline_s)
         except subprocess.TimeoutExpired as error:
-            raise subprocess.TimeoutExpired(argv, deadline_s, files[1].read_text(), files[2].read_text()) from error
+            error.add_note(f"{' '.join(arguments)} said: {files[2].read_text()[-2000:]}")
+            raise
         finally:
             program.kill()
             self._started.remove(program)
