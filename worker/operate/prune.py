@@ -171,8 +171,10 @@ class _Pruning:
             await facts.write(connection)
 
     async def _walk(self, what: Aged, walk: store.Walk) -> None:
-        """Go over a table, so many pages at a time."""
-        pages = self._pages[walk.table]
+        """Go over a table, so many pages at a time; what was redacted before may lie behind what the table had at first."""
+        async with transaction(self._engine) as connection:
+            pages = await store.count_pages(connection, walk.table)
+        self._total += pages - self._pages[walk.table]
         for first in range(0, pages, PAGES_AT_ONCE):
             step = first, min(first + PAGES_AT_ONCE, pages)
             while not self._stops() and await self._step(what, walk, step) == self._limit:

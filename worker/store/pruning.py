@@ -200,7 +200,7 @@ async def enter(connection: AsyncConnection) -> datetime:
 
 
 async def count_pages(connection: AsyncConnection, table: str) -> int:
-    """Count the pages that a table has now; what is written meanwhile is not old."""
+    """Count the pages that a table has now."""
     statement = sql("SELECT pg_relation_size(CAST(:table AS regclass)) / current_setting('block_size')::int")
     return int((await connection.execute(statement, {"table": table})).scalar_one())
 

@@ -88,6 +88,16 @@ async def test_a_dry_run_counts_what_then_goes_and_changes_nothing(desk: Desk) -
     assert (await desk.cli(*OLD, "--dry-run")).returncode == 3
 
 
+async def test_what_redacting_has_moved_behind_the_tables_first_end_goes_too(desk: Desk) -> None:
+    await finished(desk, 40)
+    await publish(desk)
+    await years_pass(desk)
+    bodies, rows = Aged.ATTEMPT_BODIES.value, Aged.ATTEMPTS.value
+    done = await counts(desk, "prune", "--older-than", "400d", "--only", bodies, "--only", rows, *WHY)
+    assert done == {bodies: 40, rows: 40}
+    assert await desk.rows("SELECT 1 FROM attempts") == []
+
+
 async def test_what_may_go_is_only_what_is_as_old_as_was_said(open_desk: OpenDesk) -> None:
     old, young = open_desk(LEDGER_RETENTION_COMMANDS_DAYS="4500"), open_desk(LEDGER_RETENTION_COMMANDS_DAYS="3900")
     await finished(old)
