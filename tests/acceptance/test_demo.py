@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import new_command_id, produce, wait_until
+from tests.support.curl import put_curl
 from tests.support.pages import fences
 from tests.support.worker import CHECKOUT, clean_env, run_worker_cli
 
@@ -24,15 +25,6 @@ _TYPES = {
     *("cash.adjust", "position.adjust", "temp.adjust", "temp.expire", "cash.freeze"),
     *("cash.unfreeze", "cash.debit_frozen", "order.place", "order.modify", "order.withdraw"),
 }
-CURL = """
-import sys, urllib.request
-words = [word for word in sys.argv[1:] if word != "-s"]
-method = words.pop(words.index("-X") + 1) if "-X" in words else "GET"
-data = words.pop(words.index("-d") + 1).encode() if "-d" in words else None
-(url,) = (word for word in words if not word.startswith("-"))
-sys.stdout.write(urllib.request.urlopen(urllib.request.Request(url, data, method=method)).read().decode() + chr(10))
-"""
-"""As much of curl as the tutorial uses, for a machine that has only Python."""
 
 
 class Demo:
@@ -145,8 +137,7 @@ class Terminal:
         (folder / ".venv/bin").symlink_to(Path(sys.executable).parent)
         programs = folder / "programs"
         programs.mkdir()
-        (programs / "curl").write_text(f"#!{sys.executable}\n{CURL}")
-        (programs / "curl").chmod(0o755)
+        put_curl(programs)
         self._folder, self._exported = folder, ""
         self._env = clean_env(exports | {"PATH": f"{programs}:{os.environ['PATH']}"})
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import subprocess
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from worker.cli.app import build
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`[^`\n]*`")
-_BEFORE = re.compile(r"^\s*(?:\$ )?(?:[A-Z_]+=[^\s$]+ )*(?:docker compose exec (?:-T )?\w+ )?(?:\.venv/bin/)?")
+_BEFORE = re.compile(r"^\s*(?:\$ )?(?:[A-Z_]+=[^\s$\"']+ )*(?:docker compose exec (?:-T )?\w+ )?(?:\.venv/bin/)?")
 _PROGRAMS = ("ledger-worker", "make", "python")
 _PLACE_OF_AN_ID = re.compile(r"[A-Z_]{3,}|.*…")
 _AN_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -49,6 +50,34 @@ def command_lines(page: str) -> Iterator[str]:
                 bare = _BEFORE.sub("", line)
                 if bare.split(" ")[0] in _PROGRAMS:
                     yield bare
+
+
+def typed_lines(page: str) -> list[str]:
+    """Return what the fences of a page let its reader type: of a shell every command, whole; else those of our programs."""
+    found: list[str] = []
+    for fence in fences(page):
+        if fence.language == "sh":
+            found += _shell_commands(fence.text)
+        elif fence.language in {"", "text"}:
+            found += map(_bare, command_lines(f"```text\n{fence.text}```"))
+    return found
+
+
+def _bare(line: str) -> str:
+    return re.sub(r"\s+#\s.*", "", _BEFORE.sub("", line)).strip()
+
+
+def _shell_commands(text: str) -> Iterator[str]:
+    """Give a script's commands, each with all of its lines: as many as the shell needs to find it complete."""
+    begun = ""
+    for line in re.sub(r"(?ms)(<<'(\w+)'.*?)^\2$", lambda m: m[1].replace("\n", " "), text.replace("\\\n", " ")).splitlines():
+        begun += line + "\n"
+        if subprocess.run(["sh", "-n", "-c", begun], capture_output=True, check=False).returncode == 0:
+            bare = _bare(begun)
+            if bare and not bare.startswith("#"):
+                yield bare
+            begun = ""
+    assert not begun, f"this is no whole command: {begun}"
 
 
 def commands_in_prose(page: str) -> list[str]:

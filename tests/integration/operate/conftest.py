@@ -1,6 +1,7 @@
 """A desk of this test's own: commands go through the real stages, only what the brokerage says is made up."""
 
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -23,6 +24,7 @@ from worker.ledger.decide import Known
 from worker.ledger.records import RawRecord
 from worker.ledger.verdicts import Confirmed, Evidence, InDoubt, Numbers, Verdict
 from worker.observe.metrics import Metrics
+from worker.operate.replay_plan import types_of
 from worker.pipeline.accept import Accept
 from worker.pipeline.claim import Claim
 from worker.pipeline.finish import Finish
@@ -47,10 +49,10 @@ class Desk:
         self.settings = Settings.from_env(env, needs=("database",))
         self.account_no = new_account()
         self.partition = next(_partitions)
-        self._offsets = {topic: count() for topic in TOPIC_TYPES}
+        self._offsets: defaultdict[str, count[int]] = defaultdict(count)
         metrics, log = Metrics(), structlog.get_logger()
         options = Options(frozenset(), 1000, accepted_notice=False)
-        self._accept = Accept(engine, TOPIC_TYPES, options, metrics, log, lambda: None)
+        self._accept = Accept(engine, types_of(self.settings), options, metrics, log, lambda: None)
         self._claim = Claim(engine, self.settings, clock.new_id(), structlog.get_logger())
         self._finish = Finish(engine, self.settings, metrics, log)
 
@@ -59,8 +61,12 @@ class Desk:
         if type_ == "temp.adjust":
             payload = {"expires_at": in_an_hour(), **(payload or {})}
         one = new_command(type_, self.account_no, payload, **fields)
-        await self.read(TOPIC_OF.get(type_, ADJUSTMENTS_TOPIC), json.dumps(one).encode())
+        await self.read(self._topic_of(type_), json.dumps(one).encode())
         return UUID(one["command_id"])
+
+    def _topic_of(self, type_: str) -> str:
+        names = dict(zip(TOPIC_TYPES, self.settings.command_topics, strict=True))
+        return names[TOPIC_OF.get(type_, ADJUSTMENTS_TOPIC)]
 
     async def read(self, topic: str, value: bytes | None, headers: Any = (), key: bytes | None = None) -> int:
         """Accept one record, whatever it is; returns its offset."""

@@ -21,9 +21,9 @@ class Typed:
     stderr: str
 
 
-async def typed(env: Mapping[str, str], *arguments: str) -> Typed:
+async def typed(env: Mapping[str, str], *arguments: str, stdin: str | None = None) -> Typed:
     """Run `ledger-worker ARGUMENTS` in this process, as its entry does, with nobody to ask; JSON is as its schema says."""
-    done = await asyncio.to_thread(CliRunner().invoke, build(), list(arguments), env=env)
+    done = await asyncio.to_thread(CliRunner().invoke, build(), list(arguments), env=env, input=stdin)
     printed.check(arguments, done.stdout)
     if isinstance(done.exception, LedgerWorkerError):
         return Typed(exit_code(done.exception), done.stdout, f"{done.stderr}{done.exception}")
