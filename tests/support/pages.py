@@ -70,7 +70,9 @@ def _bare(line: str) -> str:
 def _shell_commands(text: str) -> Iterator[str]:
     """Give a script's commands, each with all of its lines: as many as the shell needs to find it complete."""
     begun = ""
-    for line in re.sub(r"(?ms)(<<'(\w+)'.*?)^\2$", lambda m: m[1].replace("\n", " "), text.replace("\\\n", " ")).splitlines():
+    for line in re.sub(
+        r"(?ms)(<<'(\w+)'.*?)^\2$", lambda m: m[1].replace("\n", " "), text.replace("\\\n", " ")
+    ).splitlines():
         begun += line + "\n"
         if subprocess.run(["sh", "-n", "-c", begun], capture_output=True, check=False).returncode == 0:
             bare = _bare(begun)
