@@ -54,9 +54,10 @@ SENDS = {
 NO_SENDS = (
     *(" batch.write", " operation.read", "tolerant:read_slice client.send", "tolerant:_gzip file.read"),
     *("reader:_refuse_hidden client.send", "dial:_dial connection.send"),
+    "tunnel:Tunnel.connection_made cast('asyncio.Transport', transport).write",
 )
 """Rows of a batch, within a database transaction; the reading of an answer; a fetch, which changes nothing anywhere; the
-unpacking of what was fetched; questions to Kafka about itself.
+unpacking of what was fetched; questions to Kafka about itself; asking a proxy for a way to the brokerage.
 """
 NO_SITES = {"worker.store.engine:reading"}
 """A story that somebody asks for over HTTP: it can only read, and no work waits for it."""
