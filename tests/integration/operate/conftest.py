@@ -52,7 +52,8 @@ class Desk:
         self._offsets: defaultdict[str, count[int]] = defaultdict(count)
         metrics, log = Metrics(), structlog.get_logger()
         options = Options(frozenset(), 1000, accepted_notice=False)
-        self._accept = Accept(engine, types_of(self.settings), options, metrics, log, lambda: None)
+        topics = {**TOPIC_TYPES, **types_of(self.settings)}  # those of before, too
+        self._accept = Accept(engine, topics, options, metrics, log, lambda: None)
         self._claim = Claim(engine, self.settings, clock.new_id(), structlog.get_logger())
         self._finish = Finish(engine, self.settings, metrics, log)
 
