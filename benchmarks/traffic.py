@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +37,13 @@ class Follower:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
-    async def until(self, count: int, types: Sequence[str] = TERMINAL) -> list[tuple[float, dict[str, Any]]]:
-        """Wait for so many outcomes of these types: (unix seconds of arrival, outcome). TimeoutError after `DEADLINE_S`."""
+    async def until(
+        self, count: int, types: Sequence[str] = TERMINAL, ids: Collection[str] | None = None
+    ) -> list[tuple[float, dict[str, Any]]]:
+        """Wait for so many outcomes of these types, of these commands where named: (unix seconds of arrival, outcome).
+
+        TimeoutError after `DEADLINE_S`.
+        """
         found: list[tuple[float, bytes]] = []
         wanted = [f'"type":"{name}"'.encode() for name in types]
         async with asyncio.timeout(DEADLINE_S):
@@ -46,7 +51,8 @@ class Follower:
                 fetched = await self._consumer.getmany(timeout_ms=200)
                 now_s = clock.wall_s()
                 values = (record.value for records in fetched.values() for record in records)
-                found += [(now_s, value) for value in values if any(one in value for one in wanted)]
+                told = [value for value in values if any(one in value for one in wanted)]
+                found += [(now_s, one) for one in told if ids is None or json.loads(one)["command_id"] in ids]
         return [(at_s, json.loads(value)) for at_s, value in found]
 
 
@@ -70,7 +76,7 @@ async def pass_at_rate(bootstrap: str, topics: tuple[str, str], given: Iterable[
         AIOKafkaProducer(bootstrap_servers=bootstrap) as producer,
         asyncio.TaskGroup() as group,
     ):
-        arriving = group.create_task(follower.until(len(commands)))
+        arriving = group.create_task(follower.until(len(commands), ids={str(one.command_id) for one in commands}))
         began_s = clock.boot_s()
         for number, one in enumerate(commands):
             await asyncio.sleep(max(0.0, began_s + number / per_s - clock.boot_s()))

@@ -39,7 +39,7 @@ def armed(parts: Parts, scale: float, _runs: int) -> Figure:
         with psycopg.connect(ground.database_url, autocommit=True) as connection:
             connection.execute(
                 "INSERT INTO timers (command_id, account_no, kind, due_at, wake_at) "
-                "SELECT gen_random_uuid(), 'B' || lpad((n % 2000)::text, 7, '0'), 'expire', at, at "
+                "SELECT gen_random_uuid(), 'B' || lpad((n %% 2000)::text, 7, '0'), 'expire', at, at "
                 "FROM (SELECT n, now() + interval '1 hour' + n * interval '1 ms' AS at FROM generate_series(1, %s) n) t",
                 [count],
             )
