@@ -28,6 +28,8 @@ from tests.support.parts import KAFKA
 from tests.support.upstream import temporary
 from tests.support.worker import KEYS, clean_env, run_worker_cli
 from tests.support.workload import keyed_workload
+from worker.kafka.past import open_past
+from worker.settings import Settings
 
 KEYS_OF_SANDBOX = ("--app-key", "test-key", "--app-secret", "test-secret", "--access-token", "test-token")
 COMMANDS_COUNT = 80
@@ -150,6 +152,15 @@ class Upstream:
         piece = self.commands[len(self.sent) : round(len(self.commands) * part)]
         self.sent += await produce_commands(self.world.kafka, self.world.topics, piece)
 
+    async def wait_witness(self) -> None:
+        """Wait until Kafka knows that intake has stored all that was sent: else nothing might show that it was forgotten."""
+        async with open_past(Settings.from_env(self.world.env)) as past:
+
+            async def all_stored() -> bool:
+                return sum((await past.committed()).values()) >= len(self.sent)
+
+            await wait_until_async(all_stored, 60)
+
     async def wait_effects(self, count: int) -> None:
         await wait_until_async(lambda: len(self.world.brokerage.effects()) >= count, 60)
 
@@ -196,6 +207,7 @@ async def promoted(world: World, chance: Random, commands_count: int = COMMANDS_
 async def work_on(upstream: Upstream, chance: Random, seen: int, relay: WorkerProcess) -> None:
     """Let some commands more take effect, a random number; of the last of them nobody is told, for the relay is gone."""
     await upstream.send(0.9)
+    await upstream.wait_witness()
     count = len(upstream.commands)
     told = chance.randint(1, 1 + count // 20)
     await upstream.wait_effects(seen + told)
