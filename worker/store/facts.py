@@ -197,8 +197,8 @@ class Facts:
     def _changes(self) -> Sequence[tuple[str, Mapping[str, str], list[Row]]]:
         return (
             (
-                # ending disarms: the timer of an ended adjustment must not live on. A call for it that another worker has
-                # out is left to that worker: should it fall silent, nobody could find the call without the timer
+                # ending disarms: the timer of an ended adjustment must not live on. Nobody finds a call without it should
+                # the worker that has it out fall silent, so it is closed here; that worker's own answer still counts
                 f"""WITH ended AS (
                         UPDATE temp_adjustments a
                         SET ended_at = given.ended_at, ended_by = given.ended_by, basis = given.basis
