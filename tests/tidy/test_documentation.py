@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from posixpath import normpath
 
 import pytest
 from typer import BadParameter
@@ -99,3 +100,16 @@ def test_every_page_is_on_the_site_or_in_the_list_of_its_folder() -> None:
         assert f"({path.name})" in PAGES[f"docs/{listing}"], f"{listing} does not link {path.name}"
         assert page.startswith("# "), f"{path} has no title"
     assert {f"docs/{name}" for name in NAVIGATION} <= set(PAGES)
+
+
+def test_no_page_of_the_site_links_a_page_outside_of_it() -> None:
+    """`make docs` would copy it, and its own links would lead nowhere there."""
+    pages = {name: page for name, page in PAGES.items() if name.startswith("docs/")}
+    outside = {name: found for name, page in pages.items() if (found := _pages_outside(name, page))}
+    assert outside == {}
+    assert _pages_outside("docs/a.md", "[changes](../CHANGELOG.md#now)") == ["CHANGELOG.md"]
+
+
+def _pages_outside(name: str, page: str) -> list[str]:
+    targets = [normpath(f"{Path(name).parent}/{link}") for link in re.findall(r"\]\((?!\w+:)([^)#]+\.md)", page)]
+    return [target for target in targets if not target.startswith("docs/")]
