@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from statistics import median
 
 import psycopg
@@ -42,35 +43,37 @@ def added(parts: Parts, scale: float, runs: int) -> Figure:
 
 def hot_account(parts: Parts, scale: float, runs: int) -> Figure:
     """Measure the others' p99 while one account has 10,000 commands queued, over that without it."""
-    ratios = []
-    for number in range(runs):
-        with new_ground(parts, latency_ms=LATENCY_MS) as ground, running_worker(parts, ground.env):
-            _passages(ground, f"warm {number}", 200, 5)
-            without = _p99(_passages(ground, f"without {number}", 200, 30 * scale))
-            asyncio.run(_queue(ground, f"hot {number}", HOT_COMMANDS, 1, HOT_FIRST))
-            _wait_for(ground, "SELECT count(*) FROM commands WHERE account_no = %s", f"B{HOT_FIRST:07d}", HOT_COMMANDS)
-            ratios.append(_p99(_passages(ground, f"with {number}", 200, 30 * scale)) / without)
-    return _ratio("others beside a hot account", ratios, "1.2", 1.2)
+
+    def trouble(ground: Ground) -> None:
+        asyncio.run(_queue(ground, "hot", HOT_COMMANDS, 1, HOT_FIRST))
+        _wait_for(ground, "SELECT count(*) FROM commands WHERE account_no = %s", f"B{HOT_FIRST:07d}", HOT_COMMANDS)
+
+    return _beside(parts, scale, runs, "others beside a hot account", trouble, 1.2)
 
 
 def stuck_accounts(parts: Parts, scale: float, runs: int) -> Figure:
     """Measure the others' p99 while 1,000 accounts are held by a doubt that nothing settles, over that without them."""
+
+    def trouble(ground: Ground) -> None:
+        _arm_drops(ground)
+        asyncio.run(_queue(ground, "stuck", STUCK_ACCOUNTS, STUCK_ACCOUNTS, STUCK_FIRST))
+        doubtful = "SELECT count(*) FROM commands WHERE account_no >= %s AND state = 'in_doubt'"
+        _wait_for(ground, doubtful, f"B{STUCK_FIRST:07d}", STUCK_ACCOUNTS)
+
+    return _beside(parts, scale, runs, "others beside 1,000 accounts in doubt", trouble, 1.1)
+
+
+def _beside(parts: Parts, scale: float, runs: int, name: str, trouble: Callable[[Ground], None], most: float) -> Figure:
+    """Measure the p99 of what goes on at a steady rate beside some trouble, over that before it."""
     ratios = []
     for number in range(runs):
         with new_ground(parts, latency_ms=LATENCY_MS) as ground, running_worker(parts, ground.env):
             _passages(ground, f"warm {number}", 200, 5)
             without = _p99(_passages(ground, f"without {number}", 200, 30 * scale))
-            _arm_drops(ground)
-            asyncio.run(_queue(ground, f"stuck {number}", STUCK_ACCOUNTS, STUCK_ACCOUNTS, STUCK_FIRST))
-            doubtful = "SELECT count(*) FROM commands WHERE account_no >= %s AND state = 'in_doubt'"
-            _wait_for(ground, doubtful, f"B{STUCK_FIRST:07d}", STUCK_ACCOUNTS)
+            trouble(ground)
             ratios.append(_p99(_passages(ground, f"with {number}", 200, 30 * scale)) / without)
-    return _ratio("others beside 1,000 accounts in doubt", ratios, "1.1", 1.1)
-
-
-def _ratio(name: str, ratios: list[float], goal: str, most: float) -> Figure:
     said = f"p99 {median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} runs)"
-    return Figure(name, said, f"{goal} times", median(ratios) <= most, {"ratios": ratios})
+    return Figure(name, said, f"{most} times", median(ratios) <= most, {"ratios": ratios})
 
 
 def _passages(ground: Ground, name: str, per_s: float, seconds: float) -> list[Passage]:

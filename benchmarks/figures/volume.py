@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -131,7 +130,7 @@ def backlog(parts: Parts, scale: float, _runs: int) -> Figure:
     with new_ground(parts) as ground:
         asyncio.run(_fill(ground, count))
         with running_worker(parts, ground.env) as worker:
-            rates, most_mib = _watch(ground, worker, count, lambda: memory_mib(worker.pid))
+            rates, most_mib = _watch(ground, worker, count)
     first, last = median(rates[:3]), median(rates[-4:-1] or rates)
     said = f"at most {most_mib:.0f} MiB; {first:,.0f}/s at first, {last:,.0f}/s at last ({count:,} records)"
     return Figure("backlog in Kafka", said, "250 MiB; flat", most_mib <= 250 and last >= 0.9 * first, {"per_s": rates})
@@ -144,9 +143,7 @@ async def _fill(ground: Ground, count: int) -> None:
             await feed.send(await feed.batches(commands(f"backlog {first}", some, ACCOUNTS)))
 
 
-def _watch(
-    ground: Ground, worker: Program, count: int, memory: Callable[[], tuple[float, float] | None]
-) -> tuple[list[float], float]:
+def _watch(ground: Ground, worker: Program, count: int) -> tuple[list[float], float]:
     """Return the commands per second of each ten seconds, and the most MiB that were held."""
     rates, done, most_mib = [], 0, 0.0
     with psycopg.connect(ground.database_url, autocommit=True) as connection:
@@ -157,5 +154,5 @@ def _watch(
             row = connection.execute("SELECT count(*) FROM publications").fetchone()
             before, done = done, row[0] if row else 0
             rates.append((done - before) / 10)
-            most_mib = max(most_mib, *(memory() or (0.0,)))
+            most_mib = max(most_mib, *(memory_mib(worker.pid) or (0.0,)))
     return rates, most_mib
