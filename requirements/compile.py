@@ -15,7 +15,7 @@ LOCKS = {
     "test.txt": (*SOURCES, "--extra", "parquet", "--extra", "parts", "--extra", "traces", "--extra", "test"),
     "parts.txt": (*SOURCES, "--extra", "parts", "--constraint", "requirements/test.txt"),
     "run.txt": (*SOURCES, "--constraint", "requirements/test.txt"),
-    "docs.txt": ("requirements/docs.in", "--constraint", "requirements/test.txt"),
+    "docs.txt": ("requirements/docs.in", "requirements/build.in", "--constraint", "requirements/test.txt"),
     "uv.txt": ("requirements/uv.in",),
     "advisories.txt": ("requirements/advisories.in",),
     "checks.txt": ("requirements/checks.in", "--constraint", "requirements/test.txt"),
