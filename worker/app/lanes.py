@@ -54,6 +54,7 @@ class Lanes:
         self._empty = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._claiming = True
+        self._left_ready = True
         self._paused_for: tuple[str, str] | None = None
         self._unreached = 0
         self._barred = Barred(metrics)
@@ -114,11 +115,13 @@ class Lanes:
         urgent, others = await self._permits.available()
         self._barred.note(clock.boot_s(), urgent, others)
         limit = min(urgent if others <= 0 else others, room, CLAIM_MAX)
+        self._left_ready = others <= 0 or limit <= 0
         if limit <= 0:
             return False
         with self._metrics.measured("claim") as one:
             claimed = await self._claim.claim(limit, urgent_only=others <= 0)
             one.count = claimed.lanes
+        self._left_ready |= claimed.lanes >= limit
         if claimed.concluded:
             count(self._metrics, claimed.concluded)
             self._recorded()
@@ -131,7 +134,8 @@ class Lanes:
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
         # a claim for each slot that falls free would cost a database transaction each: the next record wakes this
-        return claimed.lanes >= limit >= self._permits.slots.in_flight_max // CLAIM_PART
+        filled = claimed.lanes >= limit >= self._permits.slots.in_flight_max // CLAIM_PART
+        return filled or bool(claimed.concluded)  # what needed no call may have left its lane ready
 
     async def _carry_out(self, turn: Turn) -> None:
         try:
@@ -183,7 +187,7 @@ class Lanes:
             batch = [self._ended[i] for i in range(min(len(self._ended), FLUSH_MAX))]
             try:
                 with self._metrics.measured("finish") as one:
-                    await self._finish.finish(batch)
+                    readied = await self._finish.finish(batch)
                     one.count = len(batch)
             except PartUnavailableError as error:
                 self._readiness.set("finish", f"Postgres cannot be reached to record answers: {error}")
@@ -197,7 +201,8 @@ class Lanes:
                 self._empty.set()
             away_s = AWAY_FIRST_S
             self._readiness.clear("finish")
-            self._to_claim.set()
+            if readied or self._left_ready:  # else a claim would find nothing, and the next command waits behind it
+                self._to_claim.set()
             self._recorded()
 
     async def _drain(self, drain_s: float) -> None:

@@ -12,9 +12,8 @@ from worker.pipeline.publish import SHARD_LEASE_S, Publish
 
 PACE_S = 0.05
 """A round begins so often by itself: the timers, intake and other processes wake nobody here."""
-PACE_WOKEN_S = 0.01
-PACE_BUSY_S = 0.15
-BUSY_PER_S = 1000.0
+PACE_MAX_S = 0.15
+PACE_AT_1000_PER_S = 0.03
 AVERAGED_S = 0.1
 CLEAR_S = 2.0
 
@@ -30,13 +29,14 @@ class Relay:
         self._waking: asyncio.TimerHandle | None = None
 
     @property
-    def _busy(self) -> bool:
-        return self._per_s >= BUSY_PER_S
+    def _pace_s(self) -> float:
+        """How long after a round's begin the next may begin: 0.3 ms at 100 rows a second, 30 ms at 1,000."""
+        return min(PACE_MAX_S, PACE_AT_1000_PER_S * (self._per_s / 1000) ** 2)
 
     def wake(self) -> None:
         """Say that outcomes were recorded."""
-        if not self._busy and self._waking is None:
-            wait_s = max(0.0, self._began_s + PACE_WOKEN_S - clock.boot_s())
+        if self._waking is None:
+            wait_s = max(0.0, self._began_s + self._pace_s - clock.boot_s())
             self._waking = asyncio.get_running_loop().call_later(wait_s, self._begin)
 
     def _begin(self) -> None:
@@ -63,5 +63,5 @@ class Relay:
         count = await self._publish.publish()
         passed_s = self._began_s - since_s
         self._per_s += (count / passed_s - self._per_s) * min(1.0, passed_s / AVERAGED_S)
-        pace_s = PACE_BUSY_S if self._busy else PACE_S
+        pace_s = max(PACE_S, self._pace_s)
         return 0.0 if self._publish.has_more else max(0.0, pace_s - (clock.boot_s() - self._began_s))

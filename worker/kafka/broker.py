@@ -1,7 +1,7 @@
 """Intake: one FastStream batch subscriber over the command topics, whose polls are placed by Postgres.
 
 A poll takes what Kafka has, up to a bound, and never waits for a lane. The batch goes to the port in one piece; its
-offsets are committed afterwards and only for lag tools. Whatever goes wrong, every partition is sought back to what
+offsets are committed afterwards, beside the next poll, and only for lag tools. Whatever goes wrong, every partition is sought back to what
 the store holds.
 """
 
@@ -65,6 +65,8 @@ class Session:
         self._recheck_at_s = 0.0
         self._refusals_in_row = 0
         self._unseen: dict[str, Exception] = {}
+        self._to_commit: dict[Tp, int] = {}
+        self._committing: asyncio.Task[None] | None = None
         self.places: Places | None = None
         self.missing: frozenset[str] = frozenset()
         self.hidden: frozenset[str] = frozenset()
@@ -228,19 +230,31 @@ class Session:
         else:
             self._refusals_in_row = 0
             places.advance(stored, ends)
-            await self._commit(places, stored)
+            self._to_commit |= {Tp(*key): offset for key, offset in stored.items()}
+            if self._committing is not None and self._committing.done():
+                self._committing.result()  # what it does not expect ends the session
+                self._committing = None
+            self._committing = self._committing or asyncio.ensure_future(self._commit(places))
 
-    async def _commit(self, places: Places, stored: Mapping[TopicPartition, int]) -> None:
-        """Tell the group how far the store is. Not needed for correctness: a refusal is noted and forgotten."""
-        offsets = {Tp(*key): offset for key, offset in stored.items() if Tp(*key) in places.assigned}
+    async def _commit(self, places: Places) -> None:
+        """Tell the group how far the store is, while the next batch is read; a refusal is noted and forgotten."""
         consumer = self.subscriber.consumer
-        if consumer is None or not offsets:
-            return
-        try:
-            async with asyncio.timeout(self._pace.stop_deadline_s):
-                await consumer.commit(offsets)
-        except (KafkaError, IllegalStateError, TimeoutError) as error:
-            log.warning("intake.commit_refused", error=repr(error))
+        while consumer is not None and self._to_commit:
+            stored, self._to_commit = self._to_commit, {}
+            offsets = {tp: offset for tp, offset in stored.items() if tp in places.assigned}
+            if not offsets:
+                continue
+            try:
+                async with asyncio.timeout(self._pace.stop_deadline_s):
+                    await consumer.commit(offsets)
+            except (KafkaError, IllegalStateError, TimeoutError) as error:
+                log.warning("intake.commit_refused", error=repr(error))
+
+    async def close(self) -> None:
+        """Commit what is stored and leave the group."""
+        if self._committing is not None:
+            await self._committing
+        await self.broker.stop()
 
     async def _back_off(self, event: str, error: BaseException) -> None:
         ceiling = min(self._pace.back_off_max_s, self._pace.back_off_min_s * 2 ** min(self._refusals_in_row, 10))
@@ -353,7 +367,7 @@ class Intake:
     async def _close(self, session: Session) -> None:
         try:
             async with asyncio.timeout(2 * self._pace.stop_deadline_s):
-                await session.broker.stop()
+                await session.close()
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("intake.stop_unclean", error=repr(error))
 

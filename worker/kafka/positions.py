@@ -22,6 +22,7 @@ from worker.ledger.records import RawRecord
 
 LOOK_BYTES_MAX = 1_048_576
 LOOK_DEADLINE_S = 5.0
+LOOKS_AT_ONCE = 8
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Places:
         self._port = port
         self._assignment: object = None
         self._placed: dict[Tp, Place] = {}
+        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self.refused: dict[TopicPartition, Reason] = {}
         self.lags: dict[TopicPartition, int] = {}
 
@@ -127,11 +129,12 @@ class Places:
             starts, ends = await asyncio.gather(
                 self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
             )
-            for tp in sorted(partitions):
-                position = stored.get((tp.topic, tp.partition))
-                digest = await self._digest(tp, position, starts[tp], ends[tp])
-                if assignment is not self._present():
-                    return
+            found = [(tp, stored.get((tp.topic, tp.partition))) for tp in sorted(partitions)]
+            # all of them before one is read: a look waits behind the client's own fetch, half a second where there is nothing
+            digests = await asyncio.gather(*(self._digest(tp, held, starts[tp], ends[tp]) for tp, held in found))
+            if assignment is not self._present():
+                return
+            for (tp, position), digest in zip(found, digests, strict=True):
                 self._decide(tp, position, starts[tp], ends[tp], digest)
 
     async def _digest(self, tp: Tp, position: Position | None, start: int, end: int) -> bytes | None:
@@ -139,7 +142,8 @@ class Places:
             return None
         if tp in self._placed:
             return position.last_digest  # compared when it was placed; the log is append-only since
-        seen = await self.look(tp, position.last_offset)
+        async with self._looking:
+            seen = await self.look(tp, position.last_offset)
         return next((r.digest() for r in seen.records if r.offset == position.last_offset), None)
 
     async def look(self, tp: Tp, offset: int) -> Slice:

@@ -54,6 +54,7 @@ class Tally:
     concluded: list[Conclusion] = field(default_factory=list)
     lateness_s: list[float] = field(default_factory=list)
     fences_lost: int = 0
+    lane_ready: bool = False
 
 
 class Finish:
@@ -70,36 +71,37 @@ class Finish:
         self._engine, self._settings, self._metrics, self._log = engine, settings, metrics, log
         self._traced = traced
 
-    async def finish(self, ended: Sequence[Ended]) -> None:
-        """Record these turns; may be called again with the same ones after PartUnavailableError.
+    async def finish(self, ended: Sequence[Ended]) -> bool:
+        """Record these turns; returns whether one of their lanes is ready again.
+
+        May be called again with the same ones after PartUnavailableError.
 
         What the database refuses for its data is looked for by halves; the culprit's answer is left out and it is in
         doubt, so that it is parked or resent as any doubt and stops nobody else.
         """
         first, others = _one_of_each_lane(ended)
         if others:
-            await self.finish(first)
-            await self.finish(others)
-            return
+            return await self._finish_both(first, others)
         try:
             async with transaction(self._engine) as connection:
                 tally = await self._record(connection, ended)
         except DataRefusedError as error:
             if len(ended) > 1:
                 middle = len(ended) // 2
-                await self.finish(ended[:middle])
-                await self.finish(ended[middle:])
-                return
+                return await self._finish_both(ended[:middle], ended[middle:])
             [culprit] = ended
             if culprit.found in (ANSWER_REFUSED, LOOK_REFUSED):
                 raise
             self._log.error("finish.quarantined", **ids(culprit.turn.command), why=str(error))
             unreadable = LOOK_REFUSED if culprit.turn.kind == LOOK else ANSWER_REFUSED
-            await self.finish([Ended(culprit.turn, unreadable, culprit.ended_s)])
-        else:
-            self._count(tally)
-            if self._traced is not None:
-                self._traced(ended, tally.concluded)
+            return await self.finish([Ended(culprit.turn, unreadable, culprit.ended_s)])
+        self._count(tally)
+        if self._traced is not None:
+            self._traced(ended, tally.concluded)
+        return tally.lane_ready
+
+    async def _finish_both(self, first: Sequence[Ended], then: Sequence[Ended]) -> bool:
+        return any([await self.finish(first), await self.finish(then)])
 
     async def _record(self, connection: AsyncConnection, ended: Sequence[Ended]) -> Tally:
         # read before the database's time is, which does not go on while locks are waited for: no horizon comes too early
@@ -130,6 +132,7 @@ class Finish:
                 attempt = report(e, reports[e.turn.attempt_id]) if e.turn.kind == WRITE else None
                 self._command(batch, tally, e, attempt, read, holds=holds)
         await batch.write(connection)
+        tally.lane_ready = any(lane.state == LaneState.READY for lane in lanes.values())
         return tally
 
     async def _read(self, connection: AsyncConnection, ended: Sequence[Ended], held: set[UUID]) -> Read:

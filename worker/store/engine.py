@@ -1,13 +1,16 @@
 """The door to Postgres: connections, database transactions, and what their errors mean for the caller."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
-from sqlalchemy import TextClause, event, make_url, text
+from sqlalchemy import Engine, TextClause, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -24,6 +27,7 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 PATIENCE_MS = 5_000
 """A person's command waits so much longer for a lock than Postgres lets a frozen worker keep it."""
 CONNECT_TIMEOUT_S = 5
+POOL_TIMEOUT_S = 10
 APPLICATION_NAME = "ledger-worker"
 """What Postgres calls our connections, with the release's newest revision behind it: `migrate` looks who is at work."""
 DATA_CLASSES = ("22", "23", "54")
@@ -65,7 +69,7 @@ def create_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=10,
+        pool_timeout=POOL_TIMEOUT_S,
         pool_pre_ping=False,
         hide_parameters=True,
         connect_args={
@@ -83,12 +87,40 @@ def create_engine(
     )
     if login is not None:
         event.listen(engine.sync_engine, "do_connect", login.log_in)
+    _kept[engine.sync_engine] = Kept(asyncio.Semaphore(pool_size))
+    event.listen(engine.sync_engine, "engine_disposed", _let_go)
     return engine
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Connections that are kept open between database transactions, beside SQLAlchemy's pool.
+
+    Taking one from that pool, beginning, committing and giving it back through SQLAlchemy costs 0.2 ms of processor, as
+    much as the two or three statements of a small database transaction.
+    """
+
+    room: asyncio.Semaphore
+    idle: list[AsyncConnection] = field(default_factory=list)
+
+
+_kept: WeakKeyDictionary[Engine, Kept] = WeakKeyDictionary()
+
+
+def _let_go(engine: Engine) -> None:
+    """SQLAlchemy's hook after the pool was closed."""
+    idle = _kept[engine].idle
+    while idle:
+        connection = idle.pop().sync_connection
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+
 def connections_in_use(engine: AsyncEngine) -> int:
-    """Return how many connections of the engine's pool somebody has at this moment."""
-    return engine.pool.checkedout() if isinstance(engine.pool, QueuePool) else 0
+    """Return how many connections somebody has at this moment."""
+    taken = engine.pool.checkedout() if isinstance(engine.pool, QueuePool) else 0
+    return taken - len(_kept[engine.sync_engine].idle)
 
 
 @asynccontextmanager
@@ -99,8 +131,45 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     down, or gave up waiting. After the latter the commit may nevertheless have happened: the caller must be able to ask.
     """
     with _meant():
-        async with engine.begin() as connection:
+        async with _connection(engine) as connection:
             yield connection
+            if connection.in_transaction():  # SQLAlchemy knows of it, because a statement went its way
+                await connection.commit()
+            else:
+                await _driver(connection).commit()
+
+
+@asynccontextmanager
+async def _connection(engine: AsyncEngine, *, keep: bool = True) -> AsyncIterator[AsyncConnection]:
+    """Give a connection; where the block raises it goes back to SQLAlchemy, which rolls back or closes it."""
+    kept = _kept[engine.sync_engine]
+    async with asyncio.timeout(POOL_TIMEOUT_S):
+        await kept.room.acquire()
+    try:
+        connection = kept.idle.pop() if kept.idle else await engine.connect()
+        try:
+            yield connection
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(_give_back(connection, kept.idle)))
+            raise
+        if keep:
+            kept.idle.append(connection)
+        else:
+            await connection.invalidate()
+            await connection.close()
+    finally:
+        kept.room.release()
+
+
+async def _give_back(connection: AsyncConnection, idle: list[AsyncConnection]) -> None:
+    """Give a connection back after an error; with one that is lost go those that lie idle: they are likely lost too."""
+    if connection.invalidated or _driver(connection).closed:
+        lost, idle[:] = [connection, *idle], []
+        for one in lost:
+            await one.invalidate()
+            await one.close()
+    else:
+        await connection.close()
 
 
 @asynccontextmanager
@@ -118,12 +187,8 @@ async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     It is closed at the end, not kept for others. Raises as `transaction` does.
     """
     with _meant():
-        async with engine.connect() as plain:
-            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
-            try:
-                yield connection
-            finally:
-                await connection.invalidate()
+        async with _connection(engine, keep=False) as plain:
+            yield await plain.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

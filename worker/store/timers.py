@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.ledger.lanes import LaneState
-from worker.store.engine import sql
+from worker.store.engine import run, sql
 from worker.store.rest import lock_lanes, write_lanes
 
 
@@ -36,12 +36,12 @@ async def read_due(connection: AsyncConnection, kind: str, limit: int) -> list[D
 
 async def seconds_to_next(connection: AsyncConnection) -> float | None:
     """Seconds until the next timer's time; None when none is armed."""
-    statement = sql("""
-        SELECT extract(epoch FROM wake_at - now()) FROM timers
+    statement = """
+        SELECT CAST(extract(epoch FROM wake_at - now()) AS float8) FROM timers
         WHERE state = 'armed' ORDER BY wake_at, command_id LIMIT 1
-    """)
-    seconds = (await connection.execute(statement)).scalar()
-    return None if seconds is None else float(seconds)
+    """
+    rows = await run(connection, statement, {})
+    return rows[0][0] if rows else None
 
 
 async def make_due(connection: AsyncConnection, timers: Sequence[DueTimer]) -> int:

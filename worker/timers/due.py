@@ -15,6 +15,9 @@ async def wake_due(engine: AsyncEngine) -> tuple[int, float | None]:
     While expiries are paused none is due, and nobody knows until when.
     """
     async with transaction(engine) as connection:
+        next_s = await seconds_to_next(connection)
+        if next_s is None or next_s > 0:
+            return 0, next_s
         if await expiries_stopped(connection):
             return 0, None
         timers = await read_due(connection, "expire", AT_ONCE)

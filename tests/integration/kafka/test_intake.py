@@ -1,5 +1,6 @@
 """Intake on a real Kafka: what is sent is stored once, whatever goes wrong between."""
 
+import asyncio
 import time
 from dataclasses import replace
 
@@ -15,7 +16,9 @@ from tests.integration.kafka.conftest import Make, Settings, make_topic
 from tests.integration.kafka.store import Store, running, until
 from worker.kafka.broker import Intake, Pace
 from worker.kafka.headers import RawBatch, RawName
+from worker.kafka.positions import Places
 from worker.kafka.producer import producer_options
+from worker.kafka.tolerant import Slice
 from worker.ledger.positions import Position, ReasonKind
 
 QUICK = Pace(poll_wait_ms=100, recheck_s=0.2, back_off_min_s=0.01, back_off_max_s=0.1)
@@ -249,6 +252,27 @@ async def test_a_stopped_partition_waits_for_resume_and_others_go_on(
         assert intake.refusals()[key].kind is ReasonKind.STOPPED
         store.rows[key] = Position(0)
         await until(lambda: len(store.records) == 10)
+
+
+async def test_what_was_stored_of_each_partition_is_looked_at_together(
+    topics: Settings, upstream: AIOKafkaProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, each look but the first would wait behind the client's fetch of what is placed already."""
+    store = Store()
+    for partition in (0, 1):
+        await send(upstream, topics.topic_orders, 5, partition)
+    async with running(Intake(topics, store, QUICK)):
+        await until(lambda: len(store.records) == 10)
+    both, look = asyncio.Barrier(2), Places.look
+
+    async def look_together(self: Places, tp: TopicPartition, offset: int) -> Slice:
+        await both.wait()
+        return await look(self, tp, offset)
+
+    monkeypatch.setattr(Places, "look", look_together)
+    async with running(Intake(topics, store, QUICK)):
+        await send(upstream, topics.topic_orders, 5, 0)
+        await until(lambda: len(store.records) == 15)
 
 
 async def test_a_fetch_that_died_silently_is_noticed(topics: Settings, upstream: AIOKafkaProducer) -> None:

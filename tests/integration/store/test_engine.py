@@ -1,13 +1,17 @@
 """What Postgres' errors mean for the caller: rows to blame, a moment to wait out, or neither."""
 
+from collections.abc import AsyncIterator
+
 import psycopg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.integration.store.world import World
+from tests.support.waiting import wait_until_async
 from worker.errors import DataRefusedError, PartUnavailableError
-from worker.store.engine import reading, run, transaction
+from worker.store import engine as doors
+from worker.store.engine import connected, connections_in_use, create_engine, reading, run, transaction
 
 
 @pytest.mark.parametrize(
@@ -48,14 +52,61 @@ async def test_what_the_moment_is_to_blame_for_is_waited_out(world: World, state
         await ask()
 
 
-async def test_a_pool_without_a_free_connection_is_waited_out(world: World) -> None:
-    url = world.settings.database_url.get_secret_value().replace("postgresql://", "postgresql+psycopg://")
-    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
-    async with engine.connect():
+async def test_a_pool_without_a_free_connection_is_waited_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "POOL_TIMEOUT_S", 0.05)
+    engine = create_engine(world.settings.database_url.get_secret_value(), pool_size=1)
+    async with transaction(engine):
         with pytest.raises(PartUnavailableError):
             async with transaction(engine):
                 pass
     await engine.dispose()
+
+
+async def backend(engine: AsyncEngine) -> int:
+    async with transaction(engine) as connection:
+        [[pid]] = await run(connection, "SELECT pg_backend_pid()", {})
+    return int(pid)
+
+
+@pytest.fixture
+async def kept(world: World) -> AsyncIterator[AsyncEngine]:
+    """An engine whose two connections lie idle."""
+    engine = create_engine(world.settings.database_url.get_secret_value(), pool_size=2)
+    async with transaction(engine), transaction(engine):
+        pass
+    yield engine
+    await engine.dispose()
+
+
+async def test_a_connection_serves_one_database_transaction_after_the_other(kept: AsyncEngine) -> None:
+    assert connections_in_use(kept) == 0
+    first = await backend(kept)
+    async with transaction(kept):
+        assert connections_in_use(kept) == 1
+    assert await backend(kept) == first
+    async with connected(kept) as connection:
+        assert (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one() == first
+    assert await backend(kept) != first, "one that kept a lock and commits each statement is not for others"
+
+
+async def test_with_a_connection_that_is_lost_go_those_that_lie_idle(world: World, kept: AsyncEngine) -> None:
+    """After a failover one database transaction fails for it, not one for each connection."""
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    await world.sql(f"SELECT pg_terminate_backend(pid) {others}")
+    with pytest.raises(PartUnavailableError):
+        await backend(kept)
+    for _ in range(3):
+        assert await backend(kept) > 0
+
+
+async def test_an_engine_that_is_closed_keeps_no_connection(world: World, kept: AsyncEngine) -> None:
+    pid = await backend(kept)
+    await kept.dispose()
+
+    async def is_gone() -> bool:
+        return await world.sql("SELECT 1 FROM pg_stat_activity WHERE pid = :pid", pid=pid) == []
+
+    await wait_until_async(is_gone)
 
 
 async def test_a_fault_of_our_own_is_not_hidden(world: World) -> None:

@@ -113,7 +113,7 @@ async def plans(world: World, ask: Callable[[AsyncConnection], Awaitable[object]
     async with world.engine.connect() as connection:
         event.listen(world.engine.sync_engine, "before_cursor_execute", note)
         with pytest.MonkeyPatch.context() as patch:
-            for module in (attempts, brakes, engine, facts, inbox, lanes, limits, outbox, rest):
+            for module in (attempts, brakes, engine, facts, inbox, lanes, limits, outbox, rest, timers):
                 patch.setattr(module, "run", note_direct)
             await ask(connection)
         event.remove(world.engine.sync_engine, "before_cursor_execute", note)

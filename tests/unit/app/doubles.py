@@ -70,8 +70,9 @@ class Finishes:
     hangs: bool = False
     recorded: list[tuple[str, Any]] = field(default_factory=list)
     asked: int = 0
+    leaves_ready: bool = False
 
-    async def finish(self, ended: Sequence[Ended]) -> None:
+    async def finish(self, ended: Sequence[Ended]) -> bool:
         await asyncio.sleep(0)
         self.asked += 1
         if self.hangs:
@@ -80,6 +81,7 @@ class Finishes:
             self.away -= 1
             raise AWAY
         self.recorded += [(one.turn.name, one.found) for one in ended]  # type: ignore[attr-defined]
+        return self.leaves_ready
 
     def names(self) -> list[str]:
         return [name for name, _ in self.recorded]

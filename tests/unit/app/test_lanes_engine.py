@@ -75,6 +75,29 @@ async def test_no_more_is_claimed_than_there_are_slots() -> None:
         bench.effects.gate.set()
 
 
+@pytest.mark.parametrize("leaves_ready", [True, False])
+async def test_a_record_leads_to_a_claim_where_it_left_a_lane_ready(
+    monkeypatch: pytest.MonkeyPatch, leaves_ready: bool
+) -> None:
+    """A claim that finds nothing is in the next command's way."""
+    monkeypatch.setattr(engine, "IDLE_S", 600.0)
+    bench = Bench(Claims([["A"], ["B"]]), finishes=Finishes(leaves_ready=leaves_ready))
+    async with bench.running() as lanes:
+        await bench.until_recorded(*(["A", "B"] if leaves_ready else ["A"]))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert bench.claims.asked == (3 if leaves_ready else 1)
+        lanes.wake()
+        await bench.until_recorded("A", "B")
+
+
+async def test_a_record_leads_to_a_claim_where_there_was_no_slot_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "IDLE_S", 600.0)
+    bench = Bench(Claims([[f"A{i}" for i in range(8)], ["B"]]))
+    async with bench.running():
+        await bench.until_recorded("B", *(f"A{i}" for i in range(8)))
+
+
 async def test_postgres_away_is_waited_for_and_not_spun_on() -> None:
     """However often it is woken meanwhile: each claim that finds nobody waits twice as long."""
     bench = Bench(Claims([AWAY, AWAY, AWAY, ["A"]]))

@@ -47,8 +47,7 @@ class Published:
 def _only_woken(monkeypatch: pytest.MonkeyPatch) -> None:
     """No round begins by itself within a test, and one that is woken begins at once."""
     monkeypatch.setattr(engine, "PACE_S", 600.0)
-    monkeypatch.setattr(engine, "PACE_BUSY_S", 600.0)
-    monkeypatch.setattr(engine, "PACE_WOKEN_S", 0.0)
+    monkeypatch.setattr(engine, "PACE_MAX_S", 600.0)
 
 
 @asynccontextmanager
@@ -78,7 +77,7 @@ async def test_what_is_recorded_while_little_goes_out_begins_a_round() -> None:
 
 
 async def test_while_much_goes_out_rounds_keep_their_own_pace() -> None:
-    published = Published(1, 10_000)
+    published = Published(1, 1_000_000)
     async with running(published) as relay:
         await wait_until_async(lambda: published.rounds == 1, 5)
         relay.wake()
