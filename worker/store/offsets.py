@@ -62,19 +62,24 @@ async def lock_offsets(
     Raises LostPlaceError for those that have moved, or were stopped, meanwhile.
     """
     rows = [{"topic": t, "partition": p, "next_offset": read_from[t, p]} for t, p in sorted(read_from)]
-    await insert(connection, "offsets", PLACE | {"next_offset": "bigint"}, rows, on_conflict="ON CONFLICT DO NOTHING")
-    statement = f"""
-        SELECT o.topic, o.partition, o.epoch, o.next_offset, o.last_offset, o.last_digest, o.refusals_in_row,
-               o.stopped_reason
-        FROM offsets o JOIN {from_arrays(PLACE)} ON o.topic = given.topic AND o.partition = given.partition
-        ORDER BY o.topic, o.partition FOR UPDATE OF o
-    """
-    found = [OffsetRow(*row) for row in await run(connection, statement, arrays(PLACE, rows))]
-    locked = {(row.topic, row.partition): row for row in found}
+    given = arrays(PLACE, rows)
+    found = await run(connection, _LOCK, given)
+    if len(found) < len(rows):
+        columns = PLACE | {"next_offset": "bigint"}
+        await insert(connection, "offsets", columns, rows, on_conflict="ON CONFLICT DO NOTHING")
+        found = await run(connection, _LOCK, given)
+    locked = {(row[0], row[1]): OffsetRow(*row) for row in found}
     moved = [p for p, at in read_from.items() if locked[p].next_offset != at or locked[p].stopped_reason is not None]
     if moved:
         raise LostPlaceError(moved)
     return locked
+
+
+_LOCK = f"""
+    SELECT o.topic, o.partition, o.epoch, o.next_offset, o.last_offset, o.last_digest, o.refusals_in_row, o.stopped_reason
+    FROM offsets o JOIN {from_arrays(PLACE)} ON o.topic = given.topic AND o.partition = given.partition
+    ORDER BY o.topic, o.partition FOR UPDATE OF o
+"""
 
 
 def advance_offsets(
