@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import table
-from benchmarks.figures import Figure, clocks, delays, rates, volume
+from benchmarks.figures import Figure, clocks, delays, fleet, rates, volume
 from benchmarks.ground import KEYS
 from sandbox.parts import Parts, running
 
 FIGURES: Mapping[str, Callable[[Parts, float, int], Figure]] = {
     "plain": rates.over_plain,
-    "processes": rates.processes,
+    "processes": fleet.processes,
+    "idle": fleet.idle,
     "intake": rates.intake,
     "start": rates.start,
     "latency": delays.added,

@@ -112,9 +112,7 @@ class Settings(BaseModel):
     )
     kafka_sasl_username: str | None = Field(None, description="user; needed by a SASL protocol")
     kafka_sasl_password: Secret | None = Field(None, description="password; needed by a SASL protocol")
-    kafka_ssl_cafile: str | None = Field(
-        None, description="file of the authorities to trust; the system's when not given"
-    )
+    kafka_ssl_cafile: str | None = Field(None, description="file of the authorities to trust; else the system's")
     kafka_ssl_certfile: str | None = Field(None, description="file of the client's certificate")
     kafka_ssl_keyfile: str | None = Field(None, description="file of the client's key")
 
@@ -179,6 +177,7 @@ class Settings(BaseModel):
     refusals_in_row_max: Count = Field(
         1000, description="so many bad records in a row stop the intake of their partition"
     )
+    queue_depth_max: Count = Field(10_000_000, description="intake reads no more while so many commands wait")
     expires_ahead_min_s: NotNegative = Field(10.0, description="expires_at lies at least so far ahead at the call")
     expires_ahead_max_s: Positive = Field(30 * DAY_S, description="expires_at lies at most so far ahead at the call")
     accepted_notice: bool = Field(default=False, description="publish command.accepted, too")

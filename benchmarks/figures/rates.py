@@ -1,10 +1,10 @@
-"""Commands per second: over a plain worker, with more processes, of intake alone, and how soon the first one is done."""
+"""Commands per second: over a plain worker, of intake alone, and how soon the first one is done."""
 
 import asyncio
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from statistics import median
 
 import psycopg
@@ -31,25 +31,12 @@ def over_plain(parts: Parts, scale: float, runs: int) -> Figure:
     ours, theirs = [], []
     for number in range(runs):
         with new_ground(parts, latency_ms=20) as ground, running_worker(parts, ground.env) as worker:
-            ours.append(_passed(ground, [worker], f"worker {number}", int(20_000 * scale)).per_s)
+            ours.append(passed(ground, [worker], f"worker {number}", int(20_000 * scale)).per_s)
         with new_ground(parts, latency_ms=20) as ground, _plain(ground) as peer:
-            theirs.append(_passed(ground, [peer], f"plain {number}", int(2_000 * scale), warm_up=200).per_s)
+            theirs.append(passed(ground, [peer], f"plain {number}", int(2_000 * scale), warm_up=200).per_s)
     ratio = median(a / b for a, b in zip(ours, theirs, strict=True))
     said = f"{ratio:.1f} times ({median(ours):,.0f}/s over {median(theirs):,.0f}/s, {runs} runs each)"
     return Figure("over a plain worker, 20 ms", said, "20 times", ratio >= 20, {"ours": ours, "theirs": theirs})
-
-
-def processes(parts: Parts, scale: float, runs: int) -> Figure:
-    """Measure one, two and four worker processes by turns, brokerage at 0 ms."""
-    found: dict[int, list[float]] = {1: [], 2: [], 4: []}
-    for number in range(runs):
-        for count, rates in found.items():
-            with new_ground(parts) as ground, ExitStack() as stack:
-                workers = [stack.enter_context(running_worker(parts, ground.env)) for _ in range(count)]
-                rates.append(_passed(ground, workers, f"{count} {number}", int(20_000 * scale)).per_s)
-    ratios = {n: median(a / b for a, b in zip(found[n], found[1], strict=True)) for n in (2, 4)}
-    said = f"2: {ratios[2]:.2f}, 4: {ratios[4]:.2f} of one's {median(found[1]):,.0f}/s, {runs} runs each"
-    return Figure("two and four processes", said, "0.95", min(ratios.values()) >= 0.95, {"per_s": found})
 
 
 def intake(parts: Parts, scale: float, runs: int) -> Figure:
@@ -70,7 +57,7 @@ def start(parts: Parts, scale: float, runs: int) -> Figure:
     took: list[float] = []
     with new_ground(parts) as ground:
         with running_worker(parts, ground.env) as worker:
-            _passed(ground, [worker], "before", max(1_000, int(2_000 * scale)))
+            passed(ground, [worker], "before", max(1_000, int(2_000 * scale)))
         for number in range(runs * 3):
             given = list(commands(f"start {number}", 1, ACCOUNTS))
             asyncio.run(_feed(ground, given))
@@ -81,7 +68,8 @@ def start(parts: Parts, scale: float, runs: int) -> Figure:
     return Figure("start to first effect", said, "2 s", median(took) <= 2, {"s": took})
 
 
-def _passed(ground: Ground, workers: list[Program], name: str, count: int, warm_up: int = 1_000) -> Passed:
+def passed(ground: Ground, workers: list[Program], name: str, count: int, warm_up: int = 1_000) -> Passed:
+    """Let so many commands pass through these programs."""
     topics = ground.commands_topic, ground.outcomes_topic
     passing = pass_through(ground.parts, workers, ground.brokerage.program, name, count, ACCOUNTS, topics, warm_up)
     return asyncio.run(passing)

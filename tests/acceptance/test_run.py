@@ -182,3 +182,20 @@ def test_sigterm_while_it_looks_at_parts_that_do_not_answer_ends_it_with_0(
             assert asked.recv(1)  # it waits for an answer now
             assert worker.program.stop(sign, deadline_s=5) == 0
     assert worker.log == "told to stop before the start: nothing was begun\n"
+
+
+def test_while_too_many_commands_wait_the_rest_stays_in_kafka(
+    start_worker: Callable[..., WorkerProcess], upstream: Upstream
+) -> None:
+    settings = QUICK | {"LEDGER_QUEUE_DEPTH_MAX": "5"}
+    intake = start_worker("--role", "intake", settings=settings)
+    commands = [new_command("cash.adjust", new_account()) for _ in range(16)]
+    upstream.send(*commands[:6])
+    wait_until(lambda: "intake.full" in intake.log)
+    assert intake.metrics()["ledger_commands_queued"] == 6
+    upstream.send(*commands[6:])
+    wait_until(lambda: sum(n for name, n in intake.metrics().items() if "ledger_intake_lag_records{" in name) == 10)
+    assert intake.metrics()["ledger_intake_full"] == 1
+    start_worker("--role", "lanes,relay,timers", settings=settings)
+    upstream.answered(*commands)
+    assert "intake.goes_on" in intake.log

@@ -111,12 +111,13 @@ class Worker:
         relay = self._relay(engine) if "relay" in self._roles else None
         lanes = self._lanes(engine, client, relay.wake if relay else _nobody) if "lanes" in self._roles else None
         last_out = asyncio.Event()
+        gauges = Gauges(engine, self._metrics)
         async with asyncio.TaskGroup() as outer:
             if relay is not None:
                 outer.create_task(relay.run(last_out))
             async with asyncio.TaskGroup() as inner:
                 if "intake" in self._roles:
-                    inner.create_task(self._run_intake(engine, lanes.wake if lanes else _nobody))
+                    inner.create_task(self._run_intake(engine, gauges, lanes.wake if lanes else _nobody))
                 if lanes is not None:
                     self._liveness.watch("lanes", ENGINE_LATE_S)
                     drain_s = max(1.0, self._settings.drain_s - 3 * RECORD_MARGIN_S)
@@ -128,7 +129,6 @@ class Worker:
                     if self._settings.prune_every_h is not None:
                         prunes = Prunes(engine, self._settings, self._settings.prune_every_h, self._log)
                         inner.create_task(prunes.run(self._stopping))
-                gauges = Gauges(engine, self._metrics)
                 inner.create_task(self._rounds("gauges", gauges.read).run(self._stopping))
                 inner.create_task(self._rounds("invariants", gauges.read_invariants).run(self._stopping))
                 inner.create_task(self._rounds("secrets", self._renewal.look).run(self._stopping))
@@ -198,12 +198,12 @@ class Worker:
         publish = Publish(engine, producer, topics, self._owner, self._metrics, self._log, traced)
         return Relay(publish, self._rounds, self._log)
 
-    async def _run_intake(self, engine: AsyncEngine, woken: Callable[[], None]) -> None:
+    async def _run_intake(self, engine: AsyncEngine, gauges: Gauges, woken: Callable[[], None]) -> None:
         settings = self._settings
         traced = None if self._traced is None else self._traced.accepted
         options = accept_options(settings)
         accept = Accept(engine, topic_types(settings), options, self._metrics, self._log, woken, traced)
-        intake = Intake(settings, accept)
+        intake = Intake(settings, accept, is_full=lambda: gauges.queued >= settings.queue_depth_max)
         self._renewal.tell("kafka", intake.renew)
         self._readiness.set("intake", "intake is connecting to Kafka")
         self._liveness.watch("poll", INTAKE_LATE_S)
@@ -232,6 +232,7 @@ class Worker:
             }
             show(self._metrics.intake_lag_records, lags)
             self._metrics.intake_connected.set(intake.connected)
+            self._metrics.intake_full.set(intake.full)
             self._metrics.intake_refused.set(len(intake.refusals()))
             return SWEEP_ROUND_S
 

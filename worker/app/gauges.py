@@ -26,6 +26,7 @@ class Gauges:
 
     def __init__(self, engine: AsyncEngine, metrics: Metrics) -> None:
         self._engine, self._metrics = engine, metrics
+        self.queued = 0  # commands that waited in lanes when last read
 
     async def read(self) -> float:
         """Read all counts once; returns the seconds until the next reading."""
@@ -34,6 +35,8 @@ class Gauges:
             counts = await read_counts(connection)
         metrics = self._metrics
         show(metrics.lanes, _with_zeros(counts.lanes, LANE_STATES))
+        self.queued = counts.queued
+        metrics.commands_queued.set(counts.queued)
         metrics.oldest_ready_lane_s.set(counts.oldest_ready_lane_s)
         show(metrics.commands_in_doubt, _with_zeros(counts.in_doubt, REGISTRY))
         show(metrics.doubts_by_age, _with_zeros(counts.doubts_by_age, AGES))

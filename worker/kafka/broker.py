@@ -6,7 +6,7 @@ the store holds.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -58,10 +58,11 @@ class Pace:
 class Session:
     """One connection's life: from joining the group until it is stopped or has to be opened anew."""
 
-    def __init__(self, settings: KafkaSettings, port: Accept, pace: Pace) -> None:
+    def __init__(self, settings: KafkaSettings, port: Accept, pace: Pace, is_full: Callable[[], bool]) -> None:
         self._settings = settings
         self._port = port
         self._pace = pace
+        self._is_full = is_full
         self._recheck_at_s = 0.0
         self._refusals_in_row = 0
         self._unseen: dict[str, Exception] = {}
@@ -120,6 +121,7 @@ class Session:
 
     async def _poll_once(self, consumer: IntakeConsumer, places: Places) -> dict[Tp, list[RawRecord]]:
         await self._renew(places)
+        places.hold_back(full=self._is_full())
         try:
             fetched = await consumer.fetch(self._pace.poll_wait_ms, self._pace.records_max)
         except (UnicodeDecodeError, CorruptRecordException, *DAMAGES) as error:
@@ -271,10 +273,17 @@ def _raw(record: ConsumerRecord) -> RawRecord:
 class Intake:
     """Reads the command topics into the port until it is stopped. Kafka going away ends nothing: it reconnects."""
 
-    def __init__(self, settings: KafkaSettings, port: Accept, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        port: Accept,
+        pace: Pace | None = None,
+        is_full: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._settings = settings
         self._port = port
         self._pace = pace or Pace()
+        self._is_full = is_full
         self._session: Session | None = None
         self._away = ""
         self._stopping = asyncio.Event()
@@ -298,6 +307,12 @@ class Intake:
         session = self._session
         told = "" if session is None else session.away
         return told or self._away or f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer"
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing is read because too much waits already."""
+        places = None if self._session is None else self._session.places
+        return places is not None and places.held_back
 
     @property
     def last_poll_s(self) -> float:
@@ -350,7 +365,7 @@ class Intake:
         return await why_unreachable(self._settings) or str(error) or repr(error)
 
     async def _run_session(self) -> None:
-        self._session = session = Session(self._settings, self._port, self._pace)
+        self._session = session = Session(self._settings, self._port, self._pace, self._is_full)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             async with asyncio.timeout(self._pace.start_deadline_s):

@@ -45,6 +45,7 @@ class Places:
         self._assignment: object = None
         self._placed: dict[Tp, Place] = {}
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self.held_back = False
         self.refused: dict[TopicPartition, Reason] = {}
         self.lags: dict[TopicPartition, int] = {}
 
@@ -219,6 +220,19 @@ class Places:
             if place is not None:
                 place.next_offset, place.moved_s = offset, boot_s()
         self.forget(key for key, offset in stored.items() if offset != ends[key])
+
+    def hold_back(self, *, full: bool) -> None:
+        """Read nothing while the queue is full; the polls go on, and with them the membership of the group."""
+        mine = [tp for tp in self._placed if tp in self.assigned]
+        if full:
+            self._consumer.pause(*mine)
+            for tp in mine:
+                self._placed[tp].moved_s = boot_s()  # nobody shall take it for a fetch that died
+        elif self.held_back:
+            self._consumer.resume(*mine)
+        if full != self.held_back:
+            log.warning("intake.full" if full else "intake.goes_on")
+        self.held_back = full
 
     async def stalled(self, stall_s: float) -> list[Tp]:
         """Return placed partitions that have records to read and have not moved for `stall_s`."""

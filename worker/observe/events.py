@@ -28,6 +28,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "intake.accept_unavailable": "a batch could not be stored; it is read again",
         "intake.assigned": "Kafka gave this worker partitions",
         "intake.commit_refused": "Kafka did not take our offsets; only lag tools need them",
+        "intake.full": "so many commands wait that no more are read (LEDGER_QUEUE_DEPTH_MAX)",
+        "intake.goes_on": "fewer commands wait; reading goes on",
         "intake.kafka_unavailable": "Kafka answers for no topic",
         "intake.place_lost": "another worker has stored these partitions further; they are placed anew",
         "intake.placed": "where a partition is read from",

@@ -123,6 +123,11 @@ class Metrics(Declarations):
         self.intake_connected = self._gauge(
             "ledger_intake_connected", "1 or 0", "Whether Kafka answers this worker's intake; 0 without that role"
         )
+        self.intake_full = self._gauge(
+            "ledger_intake_full",
+            "1 or 0",
+            "Whether this worker reads no more, because LEDGER_QUEUE_DEPTH_MAX commands wait",
+        )
         self.intake_refused = self._gauge(
             "ledger_intake_refused_partitions",
             "partitions",
@@ -138,6 +143,9 @@ class Metrics(Declarations):
 
     def _declare_lanes(self) -> None:
         self.lanes = self._gauges("ledger_lanes", "lanes", "Lanes by state", state="idle, ready, leased, held")
+        self.commands_queued = self._gauge(
+            "ledger_commands_queued", "commands", "Commands that wait in lanes, those under way and in doubt among them"
+        )
         self.oldest_ready_lane_s = self._gauge(
             "ledger_oldest_ready_lane_seconds",
             "seconds",

@@ -11,9 +11,13 @@ Counted = Mapping[tuple[str, ...], float]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How things stand; ages are in seconds, 0 where there is nothing. `adjustments_without_timer` must be 0."""
+    """How things stand; ages are in seconds, 0 where there is nothing. `adjustments_without_timer` must be 0.
+
+    `queued` is how many places in lanes are taken from each one's head on: the commands that wait, at most.
+    """
 
     lanes: Counted
+    queued: int
     oldest_ready_lane_s: float
     in_doubt: Counted
     doubts_by_age: Counted
@@ -39,9 +43,13 @@ _COUNTS = text("""
     ), units AS (
         SELECT unit FROM doubtful WHERE amount IS NOT NULL AND unit <> 'other'
         GROUP BY unit ORDER BY count(*) DESC, unit LIMIT 10
-    ), waiting AS (SELECT * FROM doubtful WHERE parked_at IS NULL)
-    SELECT (SELECT json_agg(json_build_array(name, n)) FROM (
-                SELECT state AS name, count(*) AS n FROM lanes GROUP BY state) AS one) AS lanes,
+    ), waiting AS (
+        SELECT * FROM doubtful WHERE parked_at IS NULL
+    ), by_state AS (
+        SELECT state, count(*) AS n, sum(next_position - head_position) AS queued FROM lanes GROUP BY state
+    )
+    SELECT (SELECT json_agg(json_build_array(state, n)) FROM by_state) AS lanes,
+           (SELECT CAST(sum(queued) AS bigint) FROM by_state WHERE state <> 'idle') AS queued,
            (SELECT extract(epoch FROM now() - min(ready_at)) FROM lanes WHERE state = 'ready') AS oldest_ready_lane_s,
            (SELECT json_agg(json_build_array(operation, n)) FROM (
                 SELECT operation, count(*) AS n FROM waiting GROUP BY operation) AS one) AS in_doubt,
@@ -70,10 +78,11 @@ _COUNTS = text("""
 
 
 async def read_counts(connection: AsyncConnection) -> Counts:
-    """Count lanes, doubts, parked commands, timers, what waits to be published, and where intake is stopped."""
+    """Count lanes and what waits in them, doubts, parked commands, timers, what waits to be published, and where intake is stopped."""
     row = (await connection.execute(_COUNTS)).one()
     return Counts(
         lanes=_counted(row.lanes),
+        queued=row.queued or 0,
         oldest_ready_lane_s=_age(row.oldest_ready_lane_s),
         in_doubt=_counted(row.in_doubt),
         doubts_by_age=_counted(row.doubts_by_age),

@@ -14,6 +14,7 @@ from faststream import AckPolicy
 
 from tests.integration.kafka.conftest import Make, Settings, make_topic
 from tests.integration.kafka.store import Store, running, until
+from worker.clock import boot_s
 from worker.kafka.broker import Intake, Pace
 from worker.kafka.headers import RawBatch, RawName
 from worker.kafka.positions import Places
@@ -286,6 +287,28 @@ async def test_a_fetch_that_died_silently_is_noticed(topics: Settings, upstream:
             await send(upstream, topics.topic_orders, 5, partition=0)
         await until(lambda: len(store.records) == 15)
         assert intake._session is not dead
+
+
+async def test_while_too_much_waits_nothing_is_read_and_nobody_takes_it_for_a_fetch_that_died(
+    topics: Settings, upstream: AIOKafkaProducer
+) -> None:
+    store, full = Store(), False
+    pace = replace(QUICK, stall_s=0.3)
+    async with running(intake := Intake(topics, store, pace, is_full=lambda: full)):
+        await send(upstream, topics.topic_orders, 5)
+        await until(lambda: len(store.records) == 5)
+        full = True
+        await until(lambda: intake.full)
+        session = intake._session
+        await send(upstream, topics.topic_orders, 5)
+        await until(lambda: sum(intake.lags().values()) == 5)
+        since_s = boot_s()
+        await until(lambda: boot_s() - since_s > 4 * pace.stall_s)
+        assert (len(store.records), intake._session) == (5, session)
+        full = False
+        await until(lambda: len(store.records) == 10)
+        assert not intake.full
+        assert intake._session is session
 
 
 async def test_every_unsafe_default_is_set(topics: Settings) -> None:

@@ -37,11 +37,13 @@ async def test_gauges_show_what_is_there_and_zero_where_nothing_is(world: World)
     await world.age(30)
     gauges = Gauges(world.engine, world.metrics)
     assert await gauges.read() >= 5
+    assert gauges.queued == 1
     assert await gauges.read_invariants() >= 45
     text = world.metrics.render().decode()
     for line in (
         'ledger_lanes{state="ready"} 1.0',
         'ledger_lanes{state="held"} 0.0',
+        "ledger_commands_queued 1.0",
         'ledger_commands_in_doubt{operation="order.place"} 0.0',
         "ledger_timers_overdue 0.0",
         'ledger_invariant_breaches{invariant="lanes ready and not taken"} 0.0',
@@ -52,6 +54,23 @@ async def test_gauges_show_what_is_there_and_zero_where_nothing_is(world: World)
     await world.age(60)
     await gauges.read_invariants()
     assert 'ledger_invariant_breaches{invariant="lanes ready and not taken"} 1.0' in world.metrics.render().decode()
+
+
+async def test_what_waits_is_counted_from_each_lanes_head_on(world: World) -> None:
+    gauges, [one, other] = Gauges(world.engine, world.metrics), (new_account(), new_account())
+    for account_no in (one, one, one, other):
+        await world.accept_new("cash.adjust", account_no)
+    turns = await world.claim()
+    await gauges.read()
+    assert gauges.queued == 4, "one that is under way waits for its answer"
+    for turn in turns:
+        await world.finish(turn, done())
+    await gauges.read()
+    assert gauges.queued == 2
+    for _ in range(2):
+        await world.go(done())
+    await gauges.read()
+    assert gauges.queued == 0
 
 
 async def test_a_verdict_is_counted_when_it_is_committed_and_not_before(world: World) -> None:
