@@ -1,15 +1,22 @@
 """What this process may begin now: free slots, and calls borrowed from the fleet's rate."""
 
+from uuid import UUID
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker import clock
 from worker.observe.metrics import Metrics
+from worker.pipeline.policy import Repeats
+from worker.pipeline.turn import Turn
 from worker.settings import Settings
 from worker.store.engine import transaction
 from worker.store.rate import borrow
 from worker.whale.limits import Budget, Slots
 
 CHUNKS_PER_S = 10
+HANGS_S = 1.0
+LATER_S = (0.1, 0.3)
+LATER_HANGING_S = (5.0, 15.0)
 URGENT_PART = 0.1
 
 
@@ -55,6 +62,32 @@ class Permits:
     def end(self) -> None:
         """Give the slot back."""
         self.slots.give_back()
+
+
+class Repeating:
+    """Calls and looks that are out for what is in doubt: half of the slots at most.
+
+    A brokerage that lets the calls of some accounts hang would else take all slots for these accounts, again and again.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._most = max(1, slots // 2)
+        self._since_s: dict[UUID, float] = {}
+
+    def begin(self, turn: Turn) -> None:
+        """Note a turn that begins, if it is about a doubt."""
+        if turn.repeats:
+            self._since_s[turn.attempt_id] = clock.boot_s()
+
+    def end(self, turn: Turn) -> None:
+        """Note that it is over."""
+        self._since_s.pop(turn.attempt_id, None)
+
+    def room(self) -> Repeats:
+        """Say how many more may begin. Who finds no room asks again soon where calls take their usual time."""
+        oldest_s = next(iter(self._since_s.values()), None)
+        hangs = oldest_s is not None and clock.boot_s() - oldest_s > HANGS_S
+        return Repeats(max(0, self._most - len(self._since_s)), *(LATER_HANGING_S if hangs else LATER_S))
 
 
 class Barred:

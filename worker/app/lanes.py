@@ -7,7 +7,7 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from worker import clock
-from worker.app.budget import Barred, Permits
+from worker.app.budget import Barred, Permits, Repeating
 from worker.errors import PartUnavailableError
 from worker.ledger.verdicts import Evidence, NotSent, Verdict
 from worker.observe.health import Liveness, Readiness
@@ -58,6 +58,7 @@ class Lanes:
         self._paused_for: tuple[str, str] | None = None
         self._unreached = 0
         self._barred = Barred(metrics)
+        self._repeating = Repeating(permits.slots.in_flight_max)
         metrics.answers_unrecorded.set_function(lambda: len(self._ended))
         metrics.calls_in_flight.set_function(lambda: len(self._calls))
         metrics.calls_in_flight_max.set(permits.slots.in_flight_max)
@@ -119,7 +120,7 @@ class Lanes:
         if limit <= 0:
             return False
         with self._metrics.measured("claim") as one:
-            claimed = await self._claim.claim(limit, urgent_only=others <= 0)
+            claimed = await self._claim.claim(limit, urgent_only=others <= 0, repeats=self._repeating.room())
             one.count = claimed.lanes
         self._left_ready |= claimed.lanes >= limit
         if claimed.concluded:
@@ -130,6 +131,7 @@ class Lanes:
                 self._log.debug("claim.concluded", **ids(told.command), decision=type(told.decision).__name__)
         for turn in claimed.turns:
             self._permits.begin()
+            self._repeating.begin(turn)
             call = group.create_task(self._carry_out(turn))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
@@ -142,6 +144,7 @@ class Lanes:
             ended = await self._effect.carry_out(turn)
         finally:
             self._permits.end()
+            self._repeating.end(turn)
         if is_detailed():
             found, rule = type(ended.found).__name__, getattr(ended.found, "rule", None)
             self._log.debug(

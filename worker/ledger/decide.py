@@ -47,6 +47,10 @@ class Known(StrEnum):
     REDRIVEN = "redriven"  # it was not sent, and a person put the parked command back into its lane afterwards
 
 
+DOUBTED = (Known.IN_DOUBT, Known.OPEN)
+"""May have been applied: nobody has its answer."""
+
+
 class Sight(StrEnum):
     """What one look showed."""
 
@@ -166,7 +170,7 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
         if look.sight is Sight.SEEN:
             return Succeed(look.numbers, "inferred", look.note)
     attempts = _since_cleared(attempts)
-    doubts = [a for a in attempts if a.known in (Known.IN_DOUBT, Known.OPEN)]
+    doubts = [a for a in attempts if a.known in DOUBTED]
     if not doubts:
         return _without_doubt(attempts, now)
     horizon = max(a.horizon_at for a in doubts)
@@ -186,7 +190,7 @@ def decide(rules: Rules, attempts: Sequence[Attempt], looks: Sequence[Look], now
 def _since_cleared(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
     """Leave out what a person's resend or redrive has put behind it, but never a doubt."""
     cleared = max((a.number for a in attempts if a.known in (Known.CLEARED, Known.REDRIVEN)), default=0)
-    return [a for a in attempts if a.number > cleared or a.known in (Known.IN_DOUBT, Known.OPEN)]
+    return [a for a in attempts if a.number > cleared or a.known in DOUBTED]
 
 
 def _without_doubt(attempts: Sequence[Attempt], now: datetime) -> Decision:

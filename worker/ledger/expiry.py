@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from schemas.outcomes import Basis, EndedBy
 from worker.ledger.backoff import resend_after_s, retry_after_s
-from worker.ledger.decide import Attempt, Known, Send
+from worker.ledger.decide import DOUBTED, Attempt, Known, Send
 
 FAILED_MIN = 2
 FAILED_RETRY_FIRST_S = 15.0
@@ -48,7 +48,7 @@ def decide_expiry(
         return _before_its_hour(attempts, hour, now, fired_at)
     swept_at = hour + grace
     refused = [a for a in attempts if a.known is Known.REFUSED and a.opened_at >= hour]
-    doubted = command_doubted or any(a.known in (Known.IN_DOUBT, Known.OPEN) for a in attempts)
+    doubted = command_doubted or any(a.known in DOUBTED for a in attempts)
     if len(refused) >= FAILED_MIN and refused[-1].opened_at >= swept_at:
         told = not doubted and all(a.code == "FAILED" for a in refused)
         return End("brokerage" if told else "unknown", "inferred")

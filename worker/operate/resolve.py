@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from schemas.outcomes import EndedBy
 from schemas.times import written
 from worker.errors import NothingMatchedError, RefusedByGuardError
-from worker.ledger.decide import Attempt, Known, Reject, Send, Succeed
+from worker.ledger.decide import DOUBTED, Attempt, Known, Reject, Send, Succeed
 from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import Keying, Numbers
 from worker.operate.decided import PERSON, Decided, by_whom, note_decision
@@ -38,8 +38,6 @@ from worker.store.references import Ending, read_endings
 from worker.store.rest import lock_lanes
 from worker.store.rows import CommandRow
 from worker.whale.operations import REGISTRY
-
-DOUBTFUL = (Known.IN_DOUBT, Known.OPEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ async def _open(connection: AsyncConnection, settings: Settings, said: Said) -> 
     kinds = [EXPIRY] if said.expiry else [WRITE, LOOK]
     call = await read_open_call(connection, command.command_id, kinds)
     history = (await read_histories(connection, [command.command_id], expiry=said.expiry))[command.command_id]
-    case = Case(batch, command, history.attempts, tuple(a for a in history.attempts if a.known in DOUBTFUL), ends)
+    case = Case(batch, command, history.attempts, tuple(a for a in history.attempts if a.known in DOUBTED), ends)
     decided = await read_last_decision(connection, command.command_id)
     _guard(case, said, call, decided)
     if isinstance(said.answer, Applied) and not said.expiry:

@@ -15,12 +15,12 @@ from structlog.typing import FilteringBoundLogger
 from worker import clock
 from worker.errors import DataRefusedError, PartUnavailableError
 from worker.ledger.brakes import LOOK_AGAIN_AFTER, Brake, Brakes
-from worker.ledger.decide import RECOVERED, Known, LookAt, Park, Send, Wait
+from worker.ledger.decide import DOUBTED, RECOVERED, LookAt, Park, Send, Wait
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.limits import of_open_doubts, read_limits
 from worker.ledger.verdicts import NotSent, Numbers, Request, Unreadable
 from worker.observe.logs import ids
-from worker.pipeline.policy import Allowance, objection
+from worker.pipeline.policy import UNBOUNDED, Allowance, Repeats, objection
 from worker.pipeline.turn import EXPIRE, EXPIRY, LOOK, WRITE, Ended, Turn, deadline_s, late_apply, weigh
 from worker.settings import Settings
 from worker.store.attempts import open_attempts
@@ -35,6 +35,7 @@ from worker.store.rows import CommandRow, Head, LaneRow
 from worker.whale.operations import REGISTRY, Intent, Operation, Variants, tag
 
 PUT_OFF = timedelta(seconds=60)
+CROWDED = "as much of what is in doubt is being asked about as may be at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,17 @@ class Claim:
         self._lease = timedelta(seconds=settings.lane_lease_s)
         self._limits = read_limits(settings.limits) if settings.limits else None
 
-    async def claim(self, limit: int, *, urgent_only: bool = False) -> Claimed:
+    async def claim(self, limit: int, *, urgent_only: bool = False, repeats: Repeats = UNBOUNDED) -> Claimed:
         """Take up to `limit` lanes. Raises ClaimUnsureError where it is not known whether they were taken.
 
         Where the database refuses what a claim would write, lanes are taken one by one, and the one to blame is put off:
         it stops nobody else.
         """
         try:
-            return await self._claim(limit, urgent_only=urgent_only)
+            return await self._claim(limit, repeats, urgent_only=urgent_only)
         except DataRefusedError as error:
             if limit > 1:
-                return await self.claim(1, urgent_only=urgent_only)
+                return await self.claim(1, urgent_only=urgent_only, repeats=repeats)
             async with transaction(self._engine) as connection:
                 account_no = await put_off_first(
                     connection, PUT_OFF, f"the claim cannot be written: {error}", urgent_only=urgent_only
@@ -81,7 +82,7 @@ class Claim:
             self._log.error("claim.put_off", account_no=account_no, why=str(error))
             return Claimed((), 1)
 
-    async def _claim(self, limit: int, *, urgent_only: bool) -> Claimed:
+    async def _claim(self, limit: int, repeats: Repeats, *, urgent_only: bool) -> Claimed:
         began_s = clock.boot_s()
         turns: list[Turn] = []
         concluded: list[Conclusion] = []
@@ -95,13 +96,13 @@ class Claim:
                     urgent_only=urgent_only,
                 )
                 if lanes:
-                    turns, concluded = await self._take(connection, lanes, now, began_s)
+                    turns, concluded = await self._take(connection, lanes, now, began_s, repeats)
         except PartUnavailableError as error:
             raise ClaimUnsureError(str(error), [_unsent(turn) for turn in turns]) from error
         return Claimed(turns, len(lanes), concluded)
 
     async def _take(
-        self, connection: AsyncConnection, lanes: dict[str, LaneRow], now: datetime, began_s: float
+        self, connection: AsyncConnection, lanes: dict[str, LaneRow], now: datetime, began_s: float, repeats: Repeats
     ) -> tuple[list[Turn], list[Conclusion]]:
         notice_after = timedelta(seconds=self._settings.in_doubt_notice_s)
         batch = Batch(lanes, now, notice_after)
@@ -114,7 +115,7 @@ class Claim:
         endings = await read_endings(connection, ending)
         referring = [(h.command, r) for h in heads.values() if (r := _reference_of(h)) is not None]
         targets = await resolve(connection, referring)
-        allowance = await self._allowance(connection, heads, now)
+        allowance = await self._allowance(connection, heads, now, repeats)
         turns: list[Turn] = []
         concluded: list[Conclusion] = []
         for head in heads.values():
@@ -134,13 +135,15 @@ class Claim:
             await count_sent(connection, allowance.counted, now)
         return turns, concluded
 
-    async def _allowance(self, connection: AsyncConnection, heads: dict[str, Head], now: datetime) -> Allowance:
+    async def _allowance(
+        self, connection: AsyncConnection, heads: dict[str, Head], now: datetime, repeats: Repeats
+    ) -> Allowance:
         """Read what is stopped, and what went out on this day where that is limited."""
         brakes = await read_brakes(connection, list(heads))
         paused = await self._pause_doubtful(connection)
         if paused:
             brakes = Brakes.of((*brakes.found, *paused))
-        allowance = Allowance(brakes, self._limits)
+        allowance = Allowance(brakes, self._limits, repeats)
         wanted = allowance.wanted(
             [h.command for h in heads.values() if h.adjustment is None and not h.command.attempts]
         )
@@ -182,6 +185,10 @@ class Claim:
             case Send() if allowance.brakes.on_expiry() is not None:
                 # no timer is made due while this lasts, and this one is as soon as it ends
                 batch.facts.timers_rearmed.append({"command_id": adjustment.command_id, "wake_at": batch.now})
+            case Send() if any(a.known in DOUBTED for a in attempts) and not allowance.may_repeat():
+                batch.facts.timers_rearmed.append(
+                    {"command_id": adjustment.command_id, "wake_at": _later(batch, allowance)}
+                )
             case Send():
                 payload = {"op_user": adjustment.op_user}
                 target = Numbers(adjust_no=adjustment.adjust_no)
@@ -208,16 +215,22 @@ class Claim:
             conclusion = conclusion._replace(decision=decision)
         match decision:
             case LookAt() if decision.at <= batch.now:
-                return self._turn(batch, head, LOOK, intent, began_s, None)
+                if allowance.may_repeat():
+                    return self._turn(batch, head, LOOK, intent, began_s, None)
+                batch.rest(command.account_no, _later(batch, allowance), urgent=True, reason=CROWDED)
+                return None
             case Send() if decision.at <= batch.now:
-                doubted = any(a.known in (Known.OPEN, Known.IN_DOUBT) for a in history.attempts)
+                doubted = any(a.known in DOUBTED for a in history.attempts)
                 stopped = allowance.brakes.on_write(command.account_no, command.command_type, doubted=doubted)
                 if stopped is not None:
                     urgent = _operation_of(head).urgent
                     batch.rest(command.account_no, batch.now + LOOK_AGAIN_AFTER, urgent=urgent, reason=stopped)
                     return None
-                if doubted:
+                if doubted and allowance.may_repeat():
                     return self._turn(batch, head, WRITE, intent, began_s, decision.no_later_than)
+                if doubted:
+                    batch.rest(command.account_no, _later(batch, allowance), reason=CROWDED)
+                    return None
                 built = objection(
                     command, target, ends, intent, self._settings, self._variants, batch.now
                 ) or self._built(head, intent)
@@ -241,7 +254,7 @@ class Claim:
 
     def _unguided(self, head: Head, intent: Intent, now: datetime) -> Wait | Park | None:
         """Say why a doubt that `recover` made leads nowhere: what was sent is forgotten, and it cannot be made anew."""
-        doubts = [a for a in head.history.attempts if a.known in (Known.OPEN, Known.IN_DOUBT)]
+        doubts = [a for a in head.history.attempts if a.known in DOUBTED]
         recovered = [a.horizon_at for a in doubts if a.rule == RECOVERED]
         if head.history.request is not None or not recovered:
             return None
@@ -310,6 +323,10 @@ class Claim:
         if request is not None:
             row |= {"method": request.method, "path": request.path, "query": request.query, "body": request.body}
         return row
+
+
+def _later(batch: Batch, allowance: Allowance) -> datetime:
+    return batch.now + timedelta(seconds=clock.jitter(allowance.repeats.later_min_s, allowance.repeats.later_max_s))
 
 
 def _unsent(turn: Turn) -> Ended:

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from worker import clock
 from worker.errors import DataRefusedError
-from worker.ledger.decide import Attempt, Decision, Known, Park, Reject, Send, Succeed
+from worker.ledger.decide import DOUBTED, Attempt, Decision, Park, Reject, Send, Succeed
 from worker.ledger.expiry import End, decide_expiry
 from worker.ledger.lanes import LaneState
 from worker.ledger.verdicts import InDoubt, Unreadable
@@ -186,7 +186,7 @@ class Finish:
                 conclude(batch, conclusion, turn_ends=False)
             return
         if command.state == "parked" and not isinstance(decision, Succeed | Reject):
-            if not any(a.known in (Known.IN_DOUBT, Known.OPEN) for a in conclusion.attempts):
+            if not any(a.known in DOUBTED for a in conclusion.attempts):
                 clear_doubt(batch, conclusion, "it was never sent after all")
             return
         if isinstance(decision, Succeed | Reject | Park):

@@ -1,9 +1,11 @@
 """Why a call that would be made now must not be, or not yet; pure. Nothing of the command is in doubt."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from worker.ledger.brakes import Brakes
 from worker.ledger.decide import Reject
@@ -17,6 +19,17 @@ from worker.whale.operations import REGISTRY, Intent, Variants
 NOTHING = Decimal(0)
 
 
+class Repeats(NamedTuple):
+    """How many more calls of what is in doubt may begin now, and between which seconds one that may not asks again."""
+
+    most: int
+    later_min_s: float
+    later_max_s: float
+
+
+UNBOUNDED = Repeats(sys.maxsize, 0.0, 0.0)
+
+
 @dataclass(slots=True)
 class Allowance:
     """What one round of claims may let go: what is stopped, the limits, and what was used of them before and now.
@@ -27,8 +40,15 @@ class Allowance:
 
     brakes: Brakes
     limits: Limits | None
+    repeats: Repeats
     used: Mapping[tuple[str, str, str], Decimal] = field(default_factory=dict)
     counted: list[Counted] = field(default_factory=list)
+    repeated: int = 0
+
+    def may_repeat(self) -> bool:
+        """Take one of the calls that may go out for what is in doubt; False where none is left."""
+        self.repeated += 1
+        return self.repeated <= self.repeats.most
 
     def wanted(self, commands: Sequence[CommandRow]) -> list[Counted]:
         """Say which days' totals must be read for these commands."""

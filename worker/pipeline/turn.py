@@ -8,7 +8,7 @@ from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.ledger.decide import Attempt, Known, Look, Park, Reject, Rules, Succeed, decide
+from worker.ledger.decide import DOUBTED, Attempt, Look, Park, Reject, Rules, Succeed, decide
 from worker.ledger.verdicts import Evidence, Keying, Request, Verdict
 from worker.observe.metrics import Metrics
 from worker.settings import Settings
@@ -40,6 +40,11 @@ class Turn(NamedTuple):
     tried: History
     send_before_s: float
     deadline_s: float
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it is about what is in doubt already."""
+        return any(attempt.known in DOUBTED for attempt in self.tried.attempts)
 
 
 @dataclass(slots=True)
@@ -94,7 +99,7 @@ def weigh(
     hold_after = None
     if isinstance(decision, Succeed) and not operation.repeat_is_harmless:
         # a doubtful call that takes effect only now would undo what the commands behind it do
-        doubtful = [a.horizon_at for a in attempts if a.known in (Known.IN_DOUBT, Known.OPEN)]
+        doubtful = [a.horizon_at for a in attempts if a.known in DOUBTED]
         hold_after = max(doubtful, default=None)
     return Conclusion(
         command=command,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.outcomes import Basis, EndedBy, Error, OutcomeType, Result
 from schemas.outcomes import event_id as event_id_of
-from worker.ledger.decide import Attempt, Decision, Known, LookAt, Park, Reject, Send, Succeed, Wait
+from worker.ledger.decide import DOUBTED, Attempt, Decision, Known, LookAt, Park, Reject, Send, Succeed, Wait
 from worker.ledger.verdicts import Numbers
 from worker.store.facts import Facts
 from worker.store.outcomes import Told, record, stored
@@ -193,7 +193,7 @@ def _park(batch: Batch, lane: LaneRow, conclusion: Conclusion, decision: Park) -
 def _hold(batch: Batch, conclusion: Conclusion, reason: str) -> None:
     if conclusion.command.state in (*DONE, "parked"):
         return
-    doubted = any(a.known in (Known.IN_DOUBT, Known.OPEN) for a in conclusion.attempts)
+    doubted = any(a.known in DOUBTED for a in conclusion.attempts)
     batch.facts.commands.append(_change(conclusion, "in_doubt" if doubted else "queued"))
     if doubted:
         _doubt(batch, conclusion, reason)
@@ -202,7 +202,7 @@ def _hold(batch: Batch, conclusion: Conclusion, reason: str) -> None:
 
 
 def _doubt(batch: Batch, conclusion: Conclusion, reason: str) -> None:
-    first = next(a for a in conclusion.attempts if a.known in (Known.IN_DOUBT, Known.OPEN))
+    first = next(a for a in conclusion.attempts if a.known in DOUBTED)
     batch.facts.add("doubts", _doubt_row(batch, conclusion, first, reason) | {"is_expiry": False})
 
 
@@ -220,7 +220,7 @@ def _doubt_row(batch: Batch, conclusion: Conclusion, first: Attempt, reason: str
 
 def doubt_expiry(batch: Batch, conclusion: Conclusion, reason: str) -> None:
     """Note that an adjustment's expiry is in doubt, or no longer is; a FAILED alone is no doubt that is told of."""
-    first = next((a for a in conclusion.attempts if a.known in (Known.IN_DOUBT, Known.OPEN)), None)
+    first = next((a for a in conclusion.attempts if a.known in DOUBTED), None)
     if first is None:
         batch.facts.expiry_doubts_cleared.append(conclusion.command.command_id)
         return

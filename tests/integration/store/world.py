@@ -21,6 +21,7 @@ from worker.observe.metrics import Metrics
 from worker.pipeline.accept import Accept
 from worker.pipeline.claim import Claim
 from worker.pipeline.finish import Finish
+from worker.pipeline.policy import UNBOUNDED, Repeats
 from worker.pipeline.turn import Ended, Turn
 from worker.settings import Settings
 from worker.store.engine import create_engine, transaction
@@ -80,8 +81,11 @@ class World:
         await self.accept(command)
         return str(command["command_id"])
 
-    async def claim(self, *, owner: UUID | None = None, limit: int = 100) -> Sequence[Turn]:
-        return (await Claim(self.engine, self.settings, owner or self.owner, structlog.get_logger()).claim(limit)).turns
+    async def claim(
+        self, *, owner: UUID | None = None, limit: int = 100, repeats: Repeats = UNBOUNDED
+    ) -> Sequence[Turn]:
+        claiming = Claim(self.engine, self.settings, owner or self.owner, structlog.get_logger())
+        return (await claiming.claim(limit, repeats=repeats)).turns
 
     async def claim_one(self) -> Turn:
         [turn] = await self.claim()

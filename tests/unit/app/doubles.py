@@ -9,6 +9,7 @@ from typing import Any
 from worker.errors import PartUnavailableError
 from worker.ledger.verdicts import Confirmed, Evidence, NotSent, Numbers, Verdict
 from worker.pipeline.claim import Claimed
+from worker.pipeline.policy import UNBOUNDED, Repeats
 from worker.pipeline.turn import Ended
 from worker.whale.limits import Slots
 
@@ -17,8 +18,9 @@ AWAY = PartUnavailableError("Postgres does not answer")
 
 
 def turn(name: str) -> Any:
-    """A turn of which the engine looks only at the account."""
-    return SimpleNamespace(name=name, command=SimpleNamespace(account_no=name), attempt_id=name)
+    """A turn of which the engine looks only at the account; one whose name begins with `again` is about a doubt."""
+    account = SimpleNamespace(account_no=name)
+    return SimpleNamespace(name=name, command=account, attempt_id=name, repeats=name.startswith("again"))
 
 
 @dataclass
@@ -28,11 +30,12 @@ class Claims:
     answers: list[Any] = field(default_factory=list)
     asked: int = 0
     urgent_only: bool = False
+    repeats: Repeats = UNBOUNDED
 
-    async def claim(self, limit: int, *, urgent_only: bool = False) -> Claimed:
+    async def claim(self, limit: int, *, urgent_only: bool, repeats: Repeats) -> Claimed:
         await asyncio.sleep(0)
         self.asked += 1
-        self.urgent_only = urgent_only
+        self.urgent_only, self.repeats = urgent_only, repeats
         answer = self.answers.pop(0) if self.answers else []
         if isinstance(answer, Exception):
             raise answer

@@ -12,12 +12,14 @@ import structlog
 from tests.support.waiting import wait_until_async
 from tests.unit.app.doubles import AWAY, DONE, Claims, Effects, Finishes, Permits, turn
 from worker import clock
+from worker.app import budget
 from worker.app import lanes as engine
 from worker.app.lanes import Lanes
 from worker.ledger.verdicts import NotSent, Pause
 from worker.observe.health import Liveness, Readiness
 from worker.observe.metrics import Metrics
 from worker.pipeline.claim import ClaimUnsureError
+from worker.pipeline.policy import Repeats
 from worker.pipeline.turn import Ended
 
 UNSENT = NotSent("claim_unsure", "nobody knows")
@@ -96,6 +98,31 @@ async def test_a_record_leads_to_a_claim_where_there_was_no_slot_for_more(monkey
     bench = Bench(Claims([[f"A{i}" for i in range(8)], ["B"]]))
     async with bench.running():
         await bench.until_recorded("B", *(f"A{i}" for i in range(8)))
+
+
+async def test_what_is_in_doubt_has_half_of_the_slots_and_asks_again_later_where_its_calls_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A brokerage that hangs on some accounts must not have all slots for them."""
+    gate = asyncio.Event()
+    bench = Bench(Claims([["again1", "A"], ["again2", "again3"], []]), Effects(gate=gate))
+    async with bench.running() as lanes:
+        await wait_until_async(lambda: len(bench.effects.called) == 2, 5)
+        assert bench.claims.repeats == Repeats(4, *budget.LATER_S), "at first none is out"
+        lanes.wake()
+        await wait_until_async(lambda: len(bench.effects.called) == 4, 5)
+        assert bench.claims.repeats == Repeats(3, *budget.LATER_S)
+        monkeypatch.setattr(budget, "HANGS_S", 0.0)
+        asked = bench.claims.asked
+        lanes.wake()
+        await wait_until_async(lambda: bench.claims.asked > asked, 5)
+        assert bench.claims.repeats == Repeats(1, *budget.LATER_HANGING_S)
+        gate.set()
+        await bench.until_recorded("again1", "A", "again2", "again3")
+        asked = bench.claims.asked
+        lanes.wake()
+        await wait_until_async(lambda: bench.claims.asked > asked, 5)
+        assert bench.claims.repeats == Repeats(4, *budget.LATER_S)
 
 
 async def test_postgres_away_is_waited_for_and_not_spun_on() -> None:
