@@ -75,6 +75,7 @@ def _fork(asked: dict[str, Any], connection: socket.socket) -> int:
     if pid == 0:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # as `run` ends before the start, once it has come so far
         connection.close()
         os._exit(_work(asked))
     return pid
