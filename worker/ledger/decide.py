@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from schemas.codes import Origin, brokerage_code
 from schemas.outcomes import Basis
-from worker.ledger.backoff import RESEND_FIRST_S, resend_after_s, retry_after_s
+from worker.ledger.backoff import RESEND_FIRST_S, resend_after, retry_after
 from worker.ledger.verdicts import Keying, Numbers
 
 NOT_SENT_PARKS_AFTER = timedelta(hours=24)
@@ -206,7 +206,7 @@ def _without_doubt(attempts: Sequence[Attempt], now: datetime) -> Decision:
     if now - unsent[0].opened_at >= NOT_SENT_PARKS_AFTER:
         return Park(f"not sent for 24 hours: {last.message}", in_doubt=False)
     since = last.reported_at or last.opened_at
-    at = max(since + timedelta(seconds=retry_after_s(len(unsent))), last.retry_at or since)
+    at = max(since + retry_after(len(unsent), since), last.retry_at or since)
     return Send(at, f"not sent: {last.message}")
 
 
@@ -286,7 +286,7 @@ def _next_try(attempts: Sequence[Attempt], looks: Sequence[Look], since: Sequenc
     last = latest.opened_at if latest.rule == OWNER_SILENT else latest.reported_at or latest.opened_at
     if looks:
         last = max(last, looks[-1].ended_at)
-    at = last + timedelta(seconds=resend_after_s(tried))
+    at = last + resend_after(tried, last)
     return max(at, latest.retry_at or at)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schemas.outcomes import Basis, EndedBy
-from worker.ledger.backoff import resend_after_s, retry_after_s
+from worker.ledger.backoff import resend_after, retry_after
 from worker.ledger.decide import DOUBTED, Attempt, Known, Send
 
 FAILED_MIN = 2
@@ -58,7 +58,7 @@ def decide_expiry(
     since = last.reported_at or last.horizon_at
     if last.known is Known.REFUSED:
         if now >= swept_at:
-            return Send(since + timedelta(seconds=resend_after_s(1)), "refused: asked once more")
+            return Send(since + resend_after(1, since), "refused: asked once more")
         wait_s = FAILED_RETRY_FIRST_S * 2.0 ** min(len(refused) - 1, 10)
         return Send(min(since + timedelta(seconds=wait_s), swept_at), "refused before the brokerage's sweep was due")
     return _again(attempts)
@@ -82,6 +82,6 @@ def _again(attempts: Sequence[Attempt]) -> Send:
     since = last.reported_at or last.horizon_at
     if last.known is Known.NOT_SENT:
         unsent = sum(1 for a in attempts if a.known is Known.NOT_SENT)
-        at = since + timedelta(seconds=retry_after_s(unsent))
+        at = since + retry_after(unsent, since)
         return Send(max(at, last.retry_at or at), f"not sent: {last.message}")
-    return Send(since + timedelta(seconds=resend_after_s(len(attempts))), "in doubt: asked again")
+    return Send(since + resend_after(len(attempts), since), "in doubt: asked again")

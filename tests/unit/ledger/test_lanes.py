@@ -1,12 +1,14 @@
 """How a lane rests after a turn, as a table; and how long is waited before trying again."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.ledger.backoff import RESEND_FIRST_S, RETRY_FIRST_S, RETRY_MAX_S, resend_after_s, retry_after_s
+from worker.ledger.backoff import RESEND_FIRST_S, RETRY_FIRST_S, RETRY_MAX_S, resend_after, retry_after
 from worker.ledger.lanes import LaneState, Rest, rest
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -45,13 +47,19 @@ def test_how_a_lane_rests(
     assert found == expected
 
 
-@given(st.integers(1, 10_000))
-def test_a_retry_falls_into_a_later_second_and_waits_no_longer_than_the_ceiling(count: int) -> None:
-    assert 1 < RETRY_FIRST_S <= retry_after_s(count) <= RETRY_MAX_S
-    assert retry_after_s(count) <= retry_after_s(count + 1)
+@pytest.mark.parametrize("after", [retry_after, resend_after])
+@given(count=st.integers(1, 10_000), since=st.datetimes(timezones=st.just(UTC)))
+def test_what_is_tried_again_falls_into_a_later_second_and_waits_no_longer_than_the_ceiling(
+    after: Callable[[int, datetime], timedelta], count: int, since: datetime
+) -> None:
+    first_s = RETRY_FIRST_S if after is retry_after else RESEND_FIRST_S
+    assert 1 < first_s <= after(count, since).total_seconds() <= RETRY_MAX_S
+    assert after(count, since) <= after(count + 1, since)
 
 
-@given(st.integers(1, 10_000))
-def test_a_resend_falls_into_a_later_second_and_waits_no_longer_than_the_ceiling(count: int) -> None:
-    assert 1 < RESEND_FIRST_S <= resend_after_s(count) <= RETRY_MAX_S
-    assert resend_after_s(count) <= resend_after_s(count + 1)
+@pytest.mark.parametrize("count", [1, 4, 100])
+def test_what_failed_together_does_not_come_back_together(count: int) -> None:
+    """A thousand that failed within a second are spread over half of what they wait."""
+    waits = sorted(resend_after(count, NOW + timedelta(microseconds=997 * n)).total_seconds() for n in range(1000))
+    assert waits[-1] == pytest.approx(1.5 * waits[0], rel=0.01)
+    assert max(b - a for a, b in pairwise(waits)) < waits[0] / 400
