@@ -1,7 +1,7 @@
 """How long to wait before trying again: doubling, capped, spread; the count is stored, so a restart forgets nothing.
 
-What failed together must not come back together. Each wait is up to half as long again, by the microseconds of the
-instant from which it is counted: as good as chance, and the same however often it is worked out.
+What failed together must not come back together. Each wait is up to half as long again, by the last three digits of the
+instant from which it is counted, in microseconds: as good as chance, and the same however often it is worked out.
 """
 
 from datetime import datetime, timedelta
@@ -29,4 +29,4 @@ def resend_after(count: int, since: datetime) -> timedelta:
 
 def _doubled(first_s: float, count: int, since: datetime) -> timedelta:
     waited_s = min(RETRY_MAX_S / SPREAD, first_s * 2.0 ** min(count - 1, 10))
-    return timedelta(seconds=waited_s * (1 + (SPREAD - 1) * since.microsecond / 1e6))
+    return timedelta(seconds=waited_s * (1 + (SPREAD - 1) * (since.microsecond % 1000) / 1000))

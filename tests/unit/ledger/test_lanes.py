@@ -59,7 +59,7 @@ def test_what_is_tried_again_falls_into_a_later_second_and_waits_no_longer_than_
 
 @pytest.mark.parametrize("count", [1, 4, 100])
 def test_what_failed_together_does_not_come_back_together(count: int) -> None:
-    """A thousand that failed within a second are spread over half of what they wait."""
-    waits = sorted(resend_after(count, NOW + timedelta(microseconds=997 * n)).total_seconds() for n in range(1000))
+    """A thousand that failed within a seventh of a second are spread over half of what they wait."""
+    waits = sorted(resend_after(count, NOW + timedelta(microseconds=137 * n)).total_seconds() for n in range(1000))
     assert waits[-1] == pytest.approx(1.5 * waits[0], rel=0.01)
     assert max(b - a for a, b in pairwise(waits)) < waits[0] / 400
