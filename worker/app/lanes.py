@@ -122,7 +122,7 @@ class Lanes:
         with self._metrics.measured("claim") as one:
             claimed = await self._claim.claim(limit, urgent_only=others <= 0, repeats=self._repeating.room())
             one.count = claimed.lanes
-        self._left_ready |= claimed.lanes >= limit
+        self._left_ready |= claimed.lanes >= limit or claimed.more
         if claimed.concluded:
             count(self._metrics, claimed.concluded)
             self._recorded()
@@ -137,7 +137,8 @@ class Lanes:
             call.add_done_callback(self._calls.discard)
         # a claim for each slot that falls free would cost a database transaction each: the next record wakes this
         filled = claimed.lanes >= limit >= self._permits.slots.in_flight_max // CLAIM_PART
-        return filled or bool(claimed.concluded)  # what needed no call may have left its lane ready
+        # what needed no call may have left its lane ready
+        return filled or claimed.more or bool(claimed.concluded)
 
     async def _carry_out(self, turn: Turn) -> None:
         try:

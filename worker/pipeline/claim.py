@@ -5,7 +5,7 @@ horizon has passed) is concluded here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -40,11 +40,15 @@ CROWDED = "as much of what is in doubt is being asked about as may be at once"
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a round of claims gave: turns to carry out, what needed none, and how many lanes were looked at."""
+    """What a round of claims gave: turns to carry out, what needed none, and how many lanes were looked at.
+
+    `more`: fewer were looked at than might have been, and others may be ready.
+    """
 
     turns: Sequence[Turn]
     lanes: int
     concluded: Sequence[Conclusion] = ()
+    more: bool = False
 
 
 class ClaimUnsureError(PartUnavailableError):
@@ -74,13 +78,13 @@ class Claim:
             return await self._claim(limit, repeats, urgent_only=urgent_only)
         except DataRefusedError as error:
             if limit > 1:
-                return await self.claim(1, urgent_only=urgent_only, repeats=repeats)
+                return replace(await self.claim(1, urgent_only=urgent_only, repeats=repeats), more=True)
             async with transaction(self._engine) as connection:
                 account_no = await put_off_first(
                     connection, PUT_OFF, f"the claim cannot be written: {error}", urgent_only=urgent_only
                 )
             self._log.error("claim.put_off", account_no=account_no, why=str(error))
-            return Claimed((), 1)
+            return Claimed((), 1, more=True)
 
     async def _claim(self, limit: int, repeats: Repeats, *, urgent_only: bool) -> Claimed:
         began_s = clock.boot_s()

@@ -18,7 +18,7 @@ from worker.app.lanes import Lanes
 from worker.ledger.verdicts import NotSent, Pause
 from worker.observe.health import Liveness, Readiness
 from worker.observe.metrics import Metrics
-from worker.pipeline.claim import ClaimUnsureError
+from worker.pipeline.claim import Claimed, ClaimUnsureError
 from worker.pipeline.policy import Repeats
 from worker.pipeline.turn import Ended
 
@@ -98,6 +98,13 @@ async def test_a_record_leads_to_a_claim_where_there_was_no_slot_for_more(monkey
     bench = Bench(Claims([[f"A{i}" for i in range(8)], ["B"]]))
     async with bench.running():
         await bench.until_recorded("B", *(f"A{i}" for i in range(8)))
+
+
+async def test_a_claim_that_took_lanes_one_by_one_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "IDLE_S", 600.0)
+    bench = Bench(Claims([Claimed([turn("A")], 1, more=True), Claimed((), 1, more=True), ["B"]]))
+    async with bench.running():
+        await bench.until_recorded("A", "B")
 
 
 async def test_what_is_in_doubt_has_half_of_the_slots_and_asks_again_later_where_its_calls_hang(
