@@ -144,17 +144,17 @@ def _wrap_transactions(striker: Callable[[], Striker]) -> None:
     loaded = [name for name in sys.modules if name.startswith("worker.") and hasattr(sys.modules[name], "transaction")]
     assert loaded == ["worker.store.engine"], f"these have the real one already: {loaded}"
 
-    def transaction(given: Any) -> Any:
+    def transaction(given: Any, **options: Any) -> Any:
         frame = sys._getframe(1)
         module, function = frame.f_globals["__name__"], frame.f_code.co_qualname
-        return watched(given, site_of(module, function, frame.f_lineno))
+        return watched(given, site_of(module, function, frame.f_lineno), options)
 
     @asynccontextmanager
-    async def watched(given: Any, site: str) -> AsyncIterator[Any]:
+    async def watched(given: Any, site: str, options: dict[str, Any]) -> AsyncIterator[Any]:
         here = striker()
         here.passes(f"{site} {FIRST}")
         wrote = False
-        async with real(given) as connection:
+        async with real(given, **options) as connection:
             yield connection
             _raise_spoilt(here.spoils(f"{site} {BEFORE_COMMIT}"))
             if here.expects(f"{site} {BEFORE_COMMIT}") or here.expects(f"{site} {COMMITTED}"):

@@ -71,7 +71,7 @@ class Publish:
         return one.count
 
     async def _publish(self) -> int:
-        async with transaction(self._engine) as connection:
+        async with transaction(self._engine, alone=True) as connection:
             waiting = await read_waiting(connection, self._shards, READ_MAX) if self._shards else []
         self.has_more = False
         if not waiting:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -124,19 +124,31 @@ def connections_in_use(engine: AsyncEngine) -> int:
 
 
 @asynccontextmanager
-async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One database transaction, committed at the end.
+async def transaction(engine: AsyncEngine, *, alone: bool = False) -> AsyncIterator[AsyncConnection]:
+    """One database transaction, committed at the end; `alone`: of one statement, which needs no BEGIN and no COMMIT.
 
     Raises `DataRefusedError` when the rows are to blame and `PartUnavailableError` when the database is away, shutting
     down, or gave up waiting. After the latter the commit may nevertheless have happened: the caller must be able to ask.
     """
     with _meant():
-        async with _connection(engine) as connection:
+        async with _connection(engine) as connection, _alone(connection) if alone else nullcontext():
             yield connection
             if connection.in_transaction():  # SQLAlchemy knows of it, because a statement went its way
                 await connection.commit()
             else:
                 await _driver(connection).commit()
+
+
+@asynccontextmanager
+async def _alone(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Let each statement be its own database transaction; a connection that fails meanwhile serves no more."""
+    await _driver(connection).set_autocommit(True)
+    try:
+        yield
+    except BaseException:
+        await connection.invalidate()
+        raise
+    await _driver(connection).set_autocommit(False)
 
 
 @asynccontextmanager

@@ -89,6 +89,33 @@ async def test_a_connection_serves_one_database_transaction_after_the_other(kept
     assert await backend(kept) != first, "one that kept a lock and commits each statement is not for others"
 
 
+async def undone(engine: AsyncEngine) -> None:
+    async with transaction(engine) as connection:
+        await run(connection, "UPDATE rate SET tokens = 42", {})
+        raise RuntimeError("undone")
+
+
+async def test_a_statement_alone_is_committed_by_itself_and_leaves_the_connection_as_it_was(kept: AsyncEngine) -> None:
+    async with transaction(kept, alone=True) as connection:
+        await run(connection, "UPDATE rate SET tokens = 41", {})
+        assert await run(connection, "SELECT pg_current_xact_id_if_assigned()", {}) == [(None,)]
+    with pytest.raises(RuntimeError, match="undone"):
+        await undone(kept)
+    async with transaction(kept) as connection:
+        assert await run(connection, "SELECT tokens FROM rate", {}) == [(41.0,)]
+
+
+async def test_a_connection_on_which_a_statement_alone_failed_serves_no_more(kept: AsyncEngine) -> None:
+    with pytest.raises(DataRefusedError):
+        async with transaction(kept, alone=True) as connection:
+            await run(connection, "SELECT 1/0", {})
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="undone"):
+            await undone(kept)
+    async with transaction(kept) as connection:
+        assert await run(connection, "SELECT tokens FROM rate WHERE tokens = 42", {}) == []
+
+
 async def test_with_a_connection_that_is_lost_go_those_that_lie_idle(world: World, kept: AsyncEngine) -> None:
     """After a failover one database transaction fails for it, not one for each connection."""
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -151,14 +178,9 @@ async def test_a_fault_of_our_own_is_not_hidden_where_it_goes_straight_to_the_dr
 
 
 async def test_what_goes_straight_to_the_driver_is_taken_back_with_the_rest(world: World) -> None:
-    async def undone() -> None:
-        async with transaction(world.engine) as connection:
-            await run(connection, "UPDATE rate SET tokens = tokens + 7", {})
-            raise RuntimeError("undone")
-
     before = await world.sql("SELECT tokens FROM rate")
     with pytest.raises(RuntimeError, match="undone"):
-        await undone()
+        await undone(world.engine)
     assert await world.sql("SELECT tokens FROM rate") == before
 
 
