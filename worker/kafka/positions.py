@@ -24,6 +24,9 @@ LOOK_BYTES_MAX = 1_048_576
 LOOK_DEADLINE_S = 5.0
 LOOKS_AT_ONCE = 8
 
+Sight = tuple[Tp, Position | None, int, int, bytes | None]
+"""A partition, what is stored of it, where its log begins and ends, and the digest of the last record that is stored."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -112,31 +115,32 @@ class Places:
         assignment = self._assignment
         stored = await self._port.positions([(tp.topic, tp.partition) for tp in partitions])
         topics = sorted({tp.topic for tp in partitions})
-        looks = (
-            self._judge_topic([tp for tp in partitions if tp.topic == name], stored, assignment) for name in topics
+        sights = await asyncio.gather(
+            *(self._see([tp for tp in partitions if tp.topic == name], stored) for name in topics),
+            return_exceptions=True,
         )
+        # all are seen before one is read: what is asked of Kafka waits behind the client's fetch, half a second where
+        # there is nothing, and so do the records of whatever is placed later
         unseen: dict[str, Exception] = {}
-        for name, error in zip(topics, await asyncio.gather(*looks, return_exceptions=True), strict=True):
-            if isinstance(error, KafkaError | TimeoutError):
-                unseen[name] = error
-            elif error is not None:
-                raise error
+        for name, seen in zip(topics, sights, strict=True):
+            if isinstance(seen, KafkaError | TimeoutError):
+                unseen[name] = seen
+            elif isinstance(seen, BaseException):
+                raise seen
+            elif assignment is self._present():
+                for one in seen:
+                    self._decide(*one)
         return unseen
 
-    async def _judge_topic(
-        self, partitions: Collection[Tp], stored: Mapping[TopicPartition, Position], assignment: object
-    ) -> None:
+    async def _see(self, partitions: Collection[Tp], stored: Mapping[TopicPartition, Position]) -> list[Sight]:
+        """Look at the partitions of one topic. Raises KafkaError and TimeoutError."""
         async with asyncio.timeout(LOOK_DEADLINE_S):
             starts, ends = await asyncio.gather(
                 self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
             )
-            found = [(tp, stored.get((tp.topic, tp.partition))) for tp in sorted(partitions)]
-            # all of them before one is read: a look waits behind the client's own fetch, half a second where there is nothing
-            digests = await asyncio.gather(*(self._digest(tp, held, starts[tp], ends[tp]) for tp, held in found))
-            if assignment is not self._present():
-                return
-            for (tp, position), digest in zip(found, digests, strict=True):
-                self._decide(tp, position, starts[tp], ends[tp], digest)
+            found = [(tp, stored.get((tp.topic, tp.partition)), starts[tp], ends[tp]) for tp in sorted(partitions)]
+            digests = await asyncio.gather(*(self._digest(*one) for one in found))
+        return [(*one, digest) for one, digest in zip(found, digests, strict=True)]
 
     async def _digest(self, tp: Tp, position: Position | None, start: int, end: int) -> bytes | None:
         if position is None or position.last_offset is None or not last_is_kept(position, start, end):

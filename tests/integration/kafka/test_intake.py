@@ -255,25 +255,28 @@ async def test_a_stopped_partition_waits_for_resume_and_others_go_on(
         await until(lambda: len(store.records) == 10)
 
 
-async def test_what_was_stored_of_each_partition_is_looked_at_together(
+async def test_what_was_stored_of_each_partition_is_looked_at_together_and_before_one_is_read(
     topics: Settings, upstream: AIOKafkaProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One after the other, each look but the first would wait behind the client's fetch of what is placed already."""
+    """Else each look but the first would wait behind the client's fetch of what is placed already."""
     store = Store()
     for partition in (0, 1):
         await send(upstream, topics.topic_orders, 5, partition)
     async with running(Intake(topics, store, QUICK)):
         await until(lambda: len(store.records) == 10)
-    both, look = asyncio.Barrier(2), Places.look
+    both, look, placed = asyncio.Barrier(2), Places.look, list[TopicPartition]()
 
     async def look_together(self: Places, tp: TopicPartition, offset: int) -> Slice:
         await both.wait()
-        return await look(self, tp, offset)
+        seen = await look(self, tp, offset)
+        placed.extend(self.placed)
+        return seen
 
     monkeypatch.setattr(Places, "look", look_together)
     async with running(Intake(topics, store, QUICK)):
         await send(upstream, topics.topic_orders, 5, 0)
         await until(lambda: len(store.records) == 15)
+    assert placed == [], "the topics without a record, too, wait until all are seen"
 
 
 async def test_a_fetch_that_died_silently_is_noticed(topics: Settings, upstream: AIOKafkaProducer) -> None:
