@@ -3,7 +3,7 @@
 import gzip
 import struct
 from collections.abc import Callable
-from unittest.mock import AsyncMock, patch
+from unittest.mock import AsyncMock, Mock, patch
 
 import cramjam
 import pytest
@@ -115,8 +115,9 @@ def test_a_batch_that_would_fill_the_memory_is_damaged(codec: int, compress: Cal
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.__module__}.{damage.__name__}")
 async def test_what_aiokafka_cannot_decompress_is_read_past_and_ends_no_worker(damage: type[Exception]) -> None:
-    session = Session(Settings.from_env(ENV), AsyncMock(), Pace())
+    session = Session(Settings.from_env(ENV), AsyncMock(), Pace(), lambda: False)
     consumer, places = AsyncMock(), AsyncMock()
+    places.hold_back = Mock()
     consumer.fetch.side_effect = damage("damaged")
     with (
         patch.object(session, "_renew", AsyncMock()),
