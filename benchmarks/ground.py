@@ -16,6 +16,7 @@ from worker import clock
 
 NO_LIMIT_PER_S = 1_000_000
 ASK_DEADLINE_S = 60
+SWEEP_DELAY_S = 600
 KEYS = (
     *("--app-key", CREDENTIALS.app_key, "--app-secret", CREDENTIALS.app_secret),
     *("--access-token", CREDENTIALS.access_token),
@@ -58,7 +59,8 @@ def new_ground(
     `settings` are the worker's, by their names without `LEDGER_`, in small letters.
     """
     name = f"bench_{clock.new_id().hex}"
-    brokerage = Brokerage(parts.programs, [*KEYS, "--latency-ms", str(latency_ms)])
+    own_sweep = ["--sweep-delay-s", str(SWEEP_DELAY_S)]  # who ends an adjustment late shall not be forestalled
+    brokerage = Brokerage(parts.programs, [*KEYS, *own_sweep, "--latency-ms", str(latency_ms)])
     brokerage.start()
     with psycopg.connect(parts.postgres.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
