@@ -1,8 +1,8 @@
 """Intake: one FastStream batch subscriber over the command topics, whose polls are placed by Postgres.
 
 A poll takes what Kafka has, up to a bound, and never waits for a lane. The batch goes to the port in one piece; its
-offsets are committed afterwards, beside the next poll, and only for lag tools. Whatever goes wrong, every partition is sought back to what
-the store holds.
+offsets are committed afterwards, beside the next poll, and only for lag tools. Whatever goes wrong, every partition is
+sought back to what the store holds.
 """
 
 import asyncio

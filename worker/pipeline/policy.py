@@ -1,4 +1,4 @@
-"""Why a call that would be made now must not be, or not yet; pure. Nothing of the command is in doubt."""
+"""Why a call that would be made now must not be, or not yet; pure."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -167,7 +167,6 @@ async def _connection(engine: AsyncEngine, *, keep: bool = True) -> AsyncIterato
         if keep:
             kept.idle.append(connection)
         else:
-            await connection.invalidate()
             await connection.close()
     finally:
         kept.room.release()
@@ -200,7 +199,11 @@ async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """
     with _meant():
         async with _connection(engine, keep=False) as plain:
-            yield await plain.execution_options(isolation_level="AUTOCOMMIT")
+            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                yield connection
+            finally:
+                await connection.invalidate()
 
 
 @contextmanager

@@ -89,6 +89,23 @@ async def test_a_connection_serves_one_database_transaction_after_the_other(kept
     assert await backend(kept) != first, "one that kept a lock and commits each statement is not for others"
 
 
+async def test_a_lock_that_outlives_its_statement_is_gone_with_its_connection_whatever_happened(
+    world: World, kept: AsyncEngine
+) -> None:
+    async def fails() -> None:
+        async with connected(kept) as connection:
+            await connection.execute(text("SELECT pg_advisory_lock(4711)"))
+            raise RuntimeError("undone")
+
+    with pytest.raises(RuntimeError, match="undone"):
+        await fails()
+
+    async def is_free() -> bool:
+        return bool((await world.one("SELECT pg_try_advisory_xact_lock(4711) AS taken")).taken)
+
+    await wait_until_async(is_free, 10)
+
+
 async def undone(engine: AsyncEngine) -> None:
     async with transaction(engine) as connection:
         await run(connection, "UPDATE rate SET tokens = 42", {})
