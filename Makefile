@@ -18,7 +18,6 @@ COMPOSE := .cache/compose-go-$(COMPOSE_VERSION)/cmd
 CHECKERS := .cache/checkers
 ADVISORIES := .cache/advisories
 ARGS :=
-RUNS := 100000
 SEED :=
 # the slow tests wait half of their time, so there are more of pytest's workers than cores; who begins with what: tests/support/turns.py
 PYTEST_WORKERS := 4
@@ -39,7 +38,7 @@ fuzz: $(TESTS) ## hostile input at length, on all that reads bytes from outside;
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
 
 simulate: $(TESTS) ## the decisions in virtual time, on random stories; RUNS=1000 SEED=7 plays those seeds again
-	@$(BIN)/python -m tests.simulation --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.simulation --runs $(or $(RUNS),100000) $(if $(SEED),--seed $(SEED))
 
 explore: $(TESTS) ## every story of a small world, by states
 	@$(BIN)/python -m tests.simulation.explore
