@@ -12,6 +12,7 @@ from tests.support.guarded_kafka import worker_grants
 from tests.support.pages import fences, typed_lines
 from tests.support.walked import NOT_RUN, PAGES, RUN_BY, WALKED, begins, typed_here
 from tests.support.worker import CHECKOUT
+from tests.tidy.tree import plan_of_make
 from worker.settings import Settings
 
 TYPED = {line for _, lines in typed_here() for line in lines}
@@ -51,8 +52,7 @@ def test_no_list_names_what_no_page_says(start: str) -> None:
 
 @pytest.mark.parametrize("line", sorted({line for _, line in LINES if line.startswith("make ")}))
 def test_make_knows_what_a_line_of_a_page_lets_it_run(line: str) -> None:
-    plan = ["make", "--no-print-directory", "--dry-run", *shlex.split(line)[1:]]
-    done = subprocess.run(plan, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    done = plan_of_make(*shlex.split(line)[1:])
     assert done.returncode == 0, done.stderr
     for variable in shlex.split(line)[2:]:
         assert variable.partition("=")[2] in done.stdout
